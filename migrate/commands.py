@@ -1,0 +1,412 @@
+"""What the engine asks of the world, and what comes back: one command, one outcome.
+
+The engine yields commands and is given outcomes; whoever plays the world (the
+driver, a simulator) owes exactly one ``Outcome`` for each command. The
+outcomes of one session come in the order of its commands. When a session
+breaks, every command it still owes ends with the same StoreError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from .errors import MigrateError
+from .model import (
+    AppendUid,
+    Checkpoint,
+    Fingerprint,
+    Flags,
+    InternalDate,
+    MailboxName,
+    Message,
+    MessageRef,
+    Work,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Command:
+    """Base of all commands. Each object is its own tag."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """The end of one command: its value, or the error that ended it."""
+
+    command: Command | None  # None: nobody asked, a person wants the run to stop
+    value: Any = None
+    error: MigrateError | None = None
+
+
+# --- source ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenSource(Command):
+    """Connects, secures and logs in. Value: SourceFacts.
+
+    Only with ``may_release`` can the session that it opens delete anything.
+    """
+
+    may_release: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """What a source told about itself after login."""
+
+    greeting: str  # one line for people: host, TLS version
+    messages: int  # STAT
+    octets: int
+    has_uids: bool
+    may_delete_on_fetch: bool  # what is fetched may be gone after the session (CAPA EXPIRE 0)
+    login_delay_s: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ListSource(Command):
+    """Lists the whole source. Value: Sequence[MessageRef], compact, possibly a million long.
+
+    StoreError when STAT, UIDL and LIST disagree even when asked again.
+    """
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fetch(Command):
+    """Gets one message. Value: Message. MessageError when the server refuses this one."""
+
+    ref: MessageRef
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delete(Command):
+    """Marks messages for deletion. Value: tuple[MessageError | None, ...], one for each ref.
+
+    Nothing is deleted before ``CloseSource(quit=True)`` succeeded.
+    """
+
+    refs: tuple[MessageRef, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CloseSource(Command):
+    """Ends the session. Value: None.
+
+    ``quit=True`` sends QUIT and needs +OK (else StoreError: what was marked is
+    perhaps deleted); ``quit=False`` drops the connection, which marks nothing.
+    """
+
+    quit: bool
+
+
+# --- destination ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenDest(Command):
+    """Connects lane ``lane`` (a connection of its own), secures, logs in. Value: DestFacts."""
+
+    lane: int
+
+
+@dataclass(frozen=True, slots=True)
+class DestFacts:
+    """What a destination told about itself after login."""
+
+    greeting: str
+    has_uids: bool  # UIDPLUS: answers to APPEND say where
+    is_atomic: bool  # a batch of an Append goes as one command (MULTIAPPEND): all or none
+    append_limit: int | None  # octets of the largest message it takes, None: unknown
+    in_flight: int = 32  # Append commands that may be under way on one lane
+    batch_count: int = 100
+    batch_octets: int = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenMailbox(Command):
+    """Selects a mailbox on a lane, creating it first when asked. Value: MailboxStatus,
+    or None when it does not exist and ``create`` is False."""
+
+    lane: int
+    mailbox: MailboxName
+    create: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxStatus:
+    """A mailbox as selected (RFC 3501 §6.3.1). ``uidvalidity`` 0: the server gave none."""
+
+    uidvalidity: int
+    uidnext: int
+    messages: int
+    permanent_flags: frozenset[str]  # as sent, with "\\*" when new keywords may be made
+    is_read_only: bool = False
+    has_sticky_uids: bool = True  # False: UIDNOTSTICKY (RFC 4315 §2)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Letter:
+    """A message with what APPEND sends beside it; the flags are those the mailbox admits."""
+
+    message: Message
+    flags: Flags
+    internaldate: InternalDate
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Append(Command):
+    """Uploads letters. Value: tuple[AppendUid | None | MessageError, ...], one for each letter.
+
+    Where the destination is atomic and refuses the whole batch, the outcome is
+    a MessageError and none was stored. A StoreError says nothing about what
+    was stored.
+    """
+
+    lane: int
+    mailbox: MailboxName
+    letters: tuple[Letter, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SearchUids(Command):
+    """Value: Sequence[int], ascending, every uid >= ``low`` that is in the mailbox now."""
+
+    lane: int
+    mailbox: MailboxName
+    low: int
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a destination holds under one uid. ``header`` holds the fields that the index needs."""
+
+    uid: int
+    octets: int
+    header: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FetchHeaders(Command):
+    """Value: list[Served] with octets and the header fields that ``rules.dedupe.INDEX_FIELDS`` names,
+    without the uids that are not there any more."""
+
+    lane: int
+    mailbox: MailboxName
+    uids: Sequence[int]
+    fields: tuple[str, ...]  # empty: octets only
+
+
+class Digest(Protocol):
+    """What a read-back feeds: rules.dedupe.Digester."""
+
+    def update(self, block: bytes) -> None: ...
+
+    def finish(self) -> Fingerprint: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadBack(Command):
+    """Serves back every octet of these uids. Value: dict[int, Fingerprint], without missing uids."""
+
+    lane: int
+    mailbox: MailboxName
+    uids: Sequence[int]
+    digester: Callable[[], Digest]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CloseDest(Command):
+    """Logs out of a lane. Value: None; never an error."""
+
+    lane: int
+
+
+# --- state and clock ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Commit(Command):
+    """Makes rows durable, all or none; commits that wait may share one transaction. Value: None."""
+
+    rows: tuple[Checkpoint, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ask(Command):
+    """Asks the state file. Value: what ``call(books)`` gives."""
+
+    call: Callable[[Books], Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Wait(Command):
+    """Value: None, after that many seconds (monotonic), or earlier when a stop is wanted."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Now(Command):
+    """Value: Instant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    wall: float  # seconds since the epoch, as the machine believes
+    monotonic: float
+
+
+@dataclass(frozen=True, slots=True)
+class ListingFacts:
+    """What one listing of the source means, compared with the state file."""
+
+    messages: int
+    octets: int
+    new: int  # not known before this listing
+    done: int  # known, nothing left to copy
+    open: int  # known or new, still to copy
+    unsure: int  # only their content can tell
+    vanished_open: int  # open before, not in this listing
+    vanished: int  # rows known, not yet released, not in this listing
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxMemory:
+    """What the state file remembers of a destination mailbox."""
+
+    uidvalidity: int
+    floor: int  # uidnext when we first saw it under this uidvalidity: what is below was there before us
+    scanned: int  # every uid below this is in the index, or was ours
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Something with the same index: a row of ours, or a message that the destination already had."""
+
+    row: Checkpoint | None
+    uid: int | None = None  # of the destination, when row is None
+    octets: int | None = None
+    content: bytes | None = None  # digest, once it was read
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The books: ``listed`` is the sum of the others but ``released`` and ``altered``, which are parts of them."""
+
+    listed: int = 0
+    copied: int = 0
+    there: int = 0
+    duplicate: int = 0
+    skipped: int = 0
+    set_aside: int = 0
+    gone: int = 0
+    open: int = 0
+    released: int = 0  # deleted at the source, of the above
+    altered: int = 0  # stored with a named change, of the above
+    verified: int = 0  # copied and verified, of the above
+    octets: int = 0  # of what was copied
+
+    @property
+    def balances(self) -> bool:
+        parts = self.copied + self.there + self.duplicate + self.skipped + self.set_aside + self.gone + self.open
+        return self.listed == parts
+
+
+class Books(Protocol):
+    """What the state file answers and records, called in one thread, in order. Raises StateError only."""
+
+    # The run and the listing ---------------------------------------------------------------
+    def begin_run(self, wall: float) -> tuple[int, float | None]:
+        """The number of this run, and the wall time at which the last one was alive. Durable."""
+
+    def begin_session(self) -> int:
+        """The number of a new source session. Durable before the session fetches anything."""
+
+    def record_listing(self, refs: Iterable[MessageRef]) -> ListingFacts:
+        """Takes this session's listing in: unknown messages become LISTED rows, GONE ones that
+        are back LISTED again. Durable. Marks nothing as gone."""
+
+    def mark_vanished(self) -> int:
+        """Turns open LISTED and SET_ASIDE rows that the listing lacks, and that are not spooled,
+        into GONE; RELEASING rows that it lacks into RELEASED. Value: how many became GONE."""
+
+    def next_work(self, limit: int, after: int) -> list[Work]:
+        """Work to copy: rows LISTED or SET_ASIDE of the listing (or spooled), and unsure ones,
+        by id, ids > ``after``."""
+
+    def releasable(self, limit: int, after: int, verified_before: int) -> list[Work]:
+        """Rows VERIFIED, DUPLICATE, RELEASING or RELEASED that this session's listing shows,
+        verified at or before that time, by id, ids > ``after``. Unsure ones are left out."""
+
+    def count_releasable(self, verified_before: int) -> tuple[int, int]:
+        """How many messages and octets ``releasable`` would give in all."""
+
+    # Rows ----------------------------------------------------------------------------------
+    def commit(self, batches: Sequence[tuple[Checkpoint, ...]]) -> None:
+        """Makes the rows durable in one transaction. StateError on an illegal transition."""
+
+    def merge(self, keep: Checkpoint, drop: int, session_uid: bytes) -> None:
+        """The message of row ``drop`` (LISTED, of this listing) is the message of ``keep``: its UIDL
+        changed or repeats. ``keep`` takes over its place in the listing, ``drop`` ceases to be."""
+
+    def split(self, row: Checkpoint, octets: int | None) -> Checkpoint:
+        """A new LISTED row: what the listing shows under this UIDL is another message than ``row``."""
+
+    def is_listed(self, row_id: int) -> bool:
+        """Whether this session's listing shows the message of that row."""
+
+    def row(self, row_id: int) -> Checkpoint: ...
+
+    def unplaced(self, mailbox: MailboxName) -> list[Checkpoint]:
+        """Rows INTENDED, APPENDED, VERIFIED, RELEASING, RELEASED or SET_ASIDE after an intent (origin COPIED or
+        undecided) of this mailbox that claim no uid, those that the destination acknowledged first."""
+
+    def open_mailboxes(self) -> list[MailboxName]:
+        """Every destination mailbox that some row names."""
+
+    def awaiting_proof(self, limit: int, after: int) -> list[Checkpoint]:
+        """Rows APPENDED with a uid, by id."""
+
+    def settle_open(self) -> bool:
+        """Whether any row is INTENDED: somebody may still be storing it."""
+
+    def tally(self) -> Tally: ...
+
+    # Destination ---------------------------------------------------------------------------
+    def mailbox(self, mailbox: MailboxName) -> MailboxMemory | None: ...
+
+    def remember_mailbox(self, mailbox: MailboxName, memory: MailboxMemory) -> None: ...
+
+    def forget_uids(self, mailbox: MailboxName) -> int:
+        """UIDVALIDITY changed: every uid of the mailbox is void, in rows and index. Value: rows touched."""
+
+    def unknown_uids(self, mailbox: MailboxName, uids: Sequence[int]) -> list[int]:
+        """Those that no row claims and the index does not have."""
+
+    def unclaimed(self, mailbox: MailboxName, uids: Sequence[int]) -> list[int]:
+        """Those that no row claims."""
+
+    def index(self, mailbox: MailboxName, served: Sequence[tuple[int, bytes, int]]) -> None:
+        """Remembers (uid, index, octets) of messages that the destination has and no row claims."""
+
+    def learn(self, mailbox: MailboxName, uid: int, content: bytes | None) -> None:
+        """Remembers the content digest of an indexed message, or (None) that it is not there any more."""
+
+    def lookup(self, mailbox: MailboxName, indexes: Sequence[bytes]) -> dict[bytes, list[Candidate]]:
+        """Rows with a fingerprint of that index (any stage but LISTED and GONE) and unclaimed
+        messages of the destination with that index, rows first, by id and uid."""
+
+    # Spool ---------------------------------------------------------------------------------
+    def spool(self, row_id: int, message: Message) -> None:
+        """Makes the octets durable beside the state file (fsync of file and directory)."""
+
+    def spooled(self, row_id: int) -> Message:
+        """The spooled message. MessageError when it is damaged or missing."""
+
+    def unspool(self, row_ids: Sequence[int]) -> None:
+        """Removes spool files that are not needed any more."""
+
+    def accept_missing(self) -> int:
+        """Turns every open row that the listing lacks into GONE. Value: how many."""

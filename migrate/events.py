@@ -1,0 +1,215 @@
+"""What happened, frozen and JSON-able: the only thing a face hears while a job runs.
+
+``name`` of an event is its class name in kebab-case; ``as_json`` gives the
+object that ``--json`` prints on one line. Text that came from a server or a
+message is already safe to show (``model.display``). No event carries an
+address, a subject or a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from .commands import Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events."""
+
+    def as_json(self) -> dict[str, Any]:
+        name = re.sub(r"(?<!^)(?=[A-Z])", "-", type(self).__name__).lower()
+        return {"event": name, **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Connected(Event):
+    end: str  # "source" or "destination"
+    greeting: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed(Event):
+    """The source was listed. Numbers of messages, but for ``octets``."""
+
+    messages: int
+    octets: int
+    new: int
+    done: int
+    open: int
+    unsure: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settling(Event):
+    """We wait: an upload of a dead connection may still land. ``left_s`` counts down to 0."""
+
+    left_s: float
+    messages: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned(Event):
+    """The destination was looked through before anything was sent."""
+
+    mailbox: str
+    messages: int  # looked at in this scan
+    adopted: int  # found to be ours after an interruption
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched(Event):
+    """A message has come from the source; nothing durable yet."""
+
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Copied(Event):
+    """Messages are at the destination and our books say so, durably."""
+
+    messages: int
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verified(Event):
+    """Messages were served back and matched, durably recorded."""
+
+    messages: int
+    proof: str  # "octets" or "size"
+
+
+@dataclass(frozen=True, slots=True)
+class Altered(Event):
+    """The destination keeps a message with these named changes (and nothing else differs)."""
+
+    row: int
+    uidl: str
+    changes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate(Event):
+    """A message was not copied, because the destination has its twin."""
+
+    row: int
+    uidl: str
+    twin: int | None  # row of the twin; None: it was at the destination before us
+    twin_uidl: str
+    twin_uid: int | None  # its UID at the destination, when known
+
+
+@dataclass(frozen=True, slots=True)
+class SameId(Event):
+    """Two messages share a Message-ID and differ in content: both are kept."""
+
+    row: int
+    uidl: str
+    twin: int | None
+    twin_uidl: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside(Event):
+    """One message could not be moved; the next run tries it again."""
+
+    row: int
+    uidl: str
+    reason: str
+    said: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone(Event):
+    """Open messages left the source before we had them."""
+
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deleting(Event):
+    """Said before the first deletion: how many the source will be asked to delete."""
+
+    messages: int
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted(Event):
+    """The source confirmed the deletion of so many messages."""
+
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kept(Event):
+    """A message stays at the source although its deletion was asked for."""
+
+    row: int
+    uidl: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeletionOff(Event):
+    """Nothing is deleted in this run, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnecting(Event):
+    end: str
+    reason: str
+    said: str
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Doubled(Event):
+    """The destination holds more than one copy of a message that we uploaded once."""
+
+    row: int
+    uidl: str
+    uids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice(Event):
+    """Something worth a line: a tolerated quirk, a limit, a changed identity."""
+
+    text: str
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WouldDo(Event):
+    """A dry run's answer."""
+
+    copy: int
+    octets: int
+    unsure: int
+    done: int
+    delete: int
+    mailbox: str
+    mailbox_exists: bool
+    mailbox_messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping(Event):
+    """A person asked to stop; what is in flight is finished first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished(Event):
+    """The books at the end, whatever the end was. ``problems`` were met on the way, worst first."""
+
+    tally: Tally
+    exit: int
+    problems: tuple[str, ...] = field(default=())

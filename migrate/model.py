@@ -1,0 +1,400 @@
+"""The nouns: frozen, validated at the door.
+
+A value of one of these types is right by construction; code that receives one
+does not check again. Octets are ``bytes``; what a person reads is ``str`` and
+has been through ``display``.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum, Flag, auto
+from pathlib import Path
+
+MEMORY_LIMIT = 8 * 1024 * 1024  # octets of one message held in memory; a larger one goes through a file
+BLOCK = 256 * 1024  # octets read from a temporary file at a time
+
+
+def display(text: bytes | str, limit: int = 300) -> str:
+    """One line safe to show: control, escape, bidi and invisible characters become visible."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "backslashreplace")
+    shown = "".join(c if _is_plain(c) else c.encode("unicode_escape").decode("ascii") for c in text[: limit + 1])
+    return shown if len(text) <= limit else shown[:limit] + "..."
+
+
+def _is_plain(char: str) -> bool:
+    return char == " " or unicodedata.category(char)[0] not in "CZ"
+
+
+class Secret:
+    """A password or token: never shown, compared or pickled; ``reveal()`` at the wire only."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a secret is not pickled")
+
+
+class Protocol(Enum):
+    POP3 = "pop3"
+    IMAP = "imap"
+
+
+class Tls(Enum):
+    IMPLICIT = "implicit"  # from the first octet: pop3s, imaps
+    STARTTLS = "starttls"  # required, refused without: pop3, imap
+    NONE = "none"  # +insecure, loopback unless forced
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxName:
+    """A mailbox as its Unicode levels; modified UTF-7 and the delimiter exist only at the IMAP edge.
+
+    ``INBOX`` as only or first level is always written in capitals (RFC 3501 §5.1).
+    """
+
+    levels: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.levels or not all(self.levels):
+            raise ValueError("a mailbox name needs at least one level and no empty one")
+        for level in self.levels:
+            if any(unicodedata.category(c) == "Cc" for c in level):
+                raise ValueError(f"control character in mailbox name {display(level)}")
+        normal = [unicodedata.normalize("NFC", level) for level in self.levels]
+        if normal[0].upper() == "INBOX":
+            normal[0] = "INBOX"
+        object.__setattr__(self, "levels", tuple(normal))
+
+    @classmethod
+    def parse(cls, text: str) -> MailboxName:
+        """The name written with ``/`` between levels; ``%2F`` stands for a slash inside one."""
+        return cls(tuple(level.replace("%2F", "/").replace("%25", "%") for level in text.split("/")))
+
+    def __str__(self) -> str:
+        return "/".join(level.replace("%", "%25").replace("/", "%2F") for level in self.levels)
+
+
+INBOX = MailboxName(("INBOX",))
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where mail lives, without any secret. ``mailbox`` is the path of an IMAP endpoint, if given."""
+
+    protocol: Protocol
+    user: str
+    host: str
+    port: int
+    tls: Tls
+    mailbox: MailboxName | None = None
+    pin: bytes | None = None  # SHA-256 of the server's certificate (DER)
+
+    @property
+    def account(self) -> str:
+        """Who at which host: the identity of this end in the state file."""
+        return f"{self.user}@{self.host.lower()}"
+
+    def __str__(self) -> str:
+        scheme = self.protocol.value + {Tls.IMPLICIT: "s", Tls.STARTTLS: "", Tls.NONE: "+insecure"}[self.tls]
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        path = f"/{self.mailbox}" if self.mailbox else ""
+        return display(f"{scheme}://{self.user}@{host}:{self.port}{path}")
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRef:
+    """Where a message stands in a source, valid for one session.
+
+    ``uid`` is the UIDL's octets (RFC 1939 §7), ``b""`` where the server gives
+    none; ``number`` is the message number of this session and means nothing in
+    the next; ``octets`` is the size the server listed: a hint, never trusted.
+    """
+
+    uid: bytes
+    number: int
+    octets: int | None
+
+
+class Oddity(Flag):
+    """Octets that some server will not keep as they are (what makes a message not clean)."""
+
+    NONE = 0
+    NUL = auto()
+    BARE_LF = auto()
+    BARE_CR = auto()
+    NO_FINAL_EOL = auto()
+    EIGHT_BIT_HEADER = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class DedupeKey:
+    """``index`` finds candidates (16 octets, xxh3-128), ``content`` decides (32 octets, SHA-256).
+
+    ``has_message_id`` tells whether the index came from the Message-ID or,
+    where there is none, from other headers.
+    """
+
+    index: bytes
+    content: bytes
+    has_message_id: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What a message's octets are, in digests.
+
+    ``exact`` is the SHA-256 of all octets. ``settled`` is the SHA-256 of the
+    octets with NUL as 0x80, every CR gone and no final LF: equal for two forms
+    of a message that differ only in what servers do to such octets. It is None
+    for a clean message, whose exact form every server must keep.
+    """
+
+    octets: int
+    exact: bytes
+    settled: bytes | None
+    oddities: Oddity
+    key: DedupeKey
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Message:
+    """A message exactly as received: in memory, or in a temporary file when it is large.
+
+    ``header`` is the header block as received, up to and including the empty
+    line (cut at ``HEADER_LIMIT`` octets). Who got a message with a ``path``
+    calls ``discard`` when done.
+    """
+
+    octets: int
+    header: bytes
+    fingerprint: Fingerprint
+    data: bytes | None = None
+    path: Path | None = None
+
+    def blocks(self) -> Iterator[bytes]:
+        """The octets in order, in blocks of bounded size. Raises OSError when the file is gone."""
+        if self.data is not None:
+            yield self.data
+            return
+        assert self.path is not None
+        with self.path.open("rb") as stream:
+            while block := stream.read(BLOCK):
+                yield block
+
+    def discard(self) -> None:
+        """Removes the temporary file, if there is one."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+    @property
+    def held(self) -> int:
+        """Octets of memory this message holds."""
+        return len(self.data) if self.data is not None else BLOCK
+
+
+HEADER_LIMIT = 1024 * 1024
+
+SYSTEM_FLAGS = ("\\Answered", "\\Deleted", "\\Draft", "\\Flagged", "\\Seen")
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """IMAP flags and keywords of one message (RFC 3501 §2.3.2); ``\\Recent`` cannot be held."""
+
+    names: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        known = {flag.lower(): flag for flag in SYSTEM_FLAGS}
+        names = frozenset(known.get(name.lower(), name) for name in self.names)
+        for name in names:
+            if name not in SYSTEM_FLAGS and not is_keyword(name):
+                raise ValueError(f"not a flag that may be stored: {display(name)}")
+        object.__setattr__(self, "names", names)
+
+    def __str__(self) -> str:
+        return " ".join(sorted(self.names))
+
+
+def is_keyword(name: str) -> bool:
+    """Whether the name is an atom that may be sent as a keyword (RFC 3501 §9 flag-keyword)."""
+    return bool(name) and all("!" <= c <= "~" and c not in '(){%*"\\]' for c in name)
+
+
+class DateSource(Enum):
+    """Which evidence an InternalDate came from, best first."""
+
+    STORE = "store"  # the source keeps an internal date of its own
+    DELIVERY = "delivery-date"
+    RECEIVED = "received"
+    RESENT = "resent-date"
+    DATE = "date"
+    OTHER = "other-header"  # X-OriginalArrivalTime, X-Delivery-Time
+    FETCHED = "fetched"  # nothing usable: the time of the fetch
+
+
+@dataclass(frozen=True, slots=True)
+class InternalDate:
+    """An aware instant in whole seconds, and where it came from. Naive cannot be held."""
+
+    when: datetime
+    source: DateSource
+
+    def __post_init__(self) -> None:
+        if self.when.tzinfo is None or self.when.utcoffset() is None:
+            raise ValueError("an internal date needs a time zone")
+        if self.when.microsecond:
+            object.__setattr__(self, "when", self.when.replace(microsecond=0))
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What the rules decided for one message, and the sentence why."""
+
+    mailbox: MailboxName
+    flags: Flags
+    internaldate: InternalDate
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AppendUid:
+    """Where a server said it stored a message (RFC 4315 §3). No AppendUid is normal."""
+
+    uidvalidity: int
+    uid: int
+
+
+class Stage(Enum):
+    """How far one message is. The legal steps between stages are ``TRANSITIONS``."""
+
+    LISTED = "listed"
+    INTENDED = "intended"
+    APPENDED = "appended"
+    VERIFIED = "verified"
+    RELEASING = "releasing"
+    RELEASED = "released"
+    DUPLICATE = "duplicate"
+    SKIPPED = "skipped"
+    SET_ASIDE = "set aside"
+    GONE = "gone"
+
+
+TRANSITIONS: dict[Stage, frozenset[Stage]] = {
+    # APPENDED straight from LISTED: an identical copy was found at the destination and adopted.
+    Stage.LISTED: frozenset(
+        {Stage.INTENDED, Stage.APPENDED, Stage.DUPLICATE, Stage.SKIPPED, Stage.SET_ASIDE, Stage.GONE}
+    ),
+    # Back to LISTED: looked for after the settling time, not there.
+    Stage.INTENDED: frozenset({Stage.APPENDED, Stage.LISTED, Stage.SET_ASIDE}),
+    # Back to LISTED: the destination said OK and does not have it.
+    Stage.APPENDED: frozenset({Stage.VERIFIED, Stage.LISTED, Stage.SET_ASIDE}),
+    Stage.VERIFIED: frozenset({Stage.RELEASING}),
+    # Back to what it was before, told by ``Checkpoint.origin``: the source still has it.
+    Stage.RELEASING: frozenset({Stage.RELEASED, Stage.VERIFIED, Stage.DUPLICATE}),
+    # The source shows it again: released once more, never copied again.
+    Stage.RELEASED: frozenset({Stage.RELEASING}),
+    Stage.DUPLICATE: frozenset({Stage.RELEASING, Stage.LISTED}),
+    Stage.SKIPPED: frozenset({Stage.LISTED}),
+    Stage.SET_ASIDE: frozenset(
+        {Stage.LISTED, Stage.INTENDED, Stage.APPENDED, Stage.VERIFIED, Stage.DUPLICATE, Stage.GONE}
+    ),
+    Stage.GONE: frozenset({Stage.LISTED}),
+}
+
+OPEN = frozenset({Stage.LISTED, Stage.INTENDED, Stage.APPENDED})
+
+
+class Origin(Enum):
+    """How the destination came to have the message."""
+
+    COPIED = "copied"  # by us
+    THERE = "there"  # it was there before we came
+    TWIN = "twin"  # another message of the source has the same content
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One row of the state file: what is known for certain about one message of the source."""
+
+    id: int
+    uid: bytes
+    octets: int | None  # as the source listed it
+    stage: Stage = Stage.LISTED
+    origin: Origin | None = None
+    mailbox: MailboxName | None = None
+    flags: Flags = field(default_factory=Flags)
+    internaldate: InternalDate | None = None
+    fingerprint: Fingerprint | None = None
+    uidvalidity: int | None = None  # of the mailbox, at the intent
+    uidnext: int | None = None  # of the mailbox, at the intent: a copy of ours has this UID or a higher one
+    uid_dest: int | None = None  # the UID at the destination, claimed by this row alone
+    twin: int | None = None  # id of the row whose copy serves this one too
+    proof: str = ""  # what the last verification saw: "octets", "octets, changed: ...", "size"
+    reason: str = ""  # why it was set aside, or kept
+    attempts: int = 0
+    verified_at: int | None = None  # seconds since the epoch, when it was first verified
+    proven_run: int | None = None  # the run in which every octet was served back and matched
+    fetched_session: int | None = None  # the source session that served these octets
+    is_spooled: bool = False  # a durable copy stands in the spool
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A message of this session's listing that needs something done.
+
+    ``row`` is what we know of it. ``is_unsure`` when the UIDL is repeated,
+    missing, or its listed size changed: then only the content tells whether
+    it is the message of the row.
+    """
+
+    row: Checkpoint
+    ref: MessageRef | None  # None: it is not in the listing, but its octets are in the spool
+    is_unsure: bool = False
+
+
+class Dedupe(Enum):
+    CONTENT = "content"  # same index and same content: one copy
+    MESSAGE_ID = "message-id"  # the bare rule: same Message-ID, one copy, whatever the content
+    OFF = "off"  # copies everything
+
+
+class Mark(Enum):
+    SEEN = "seen"
+    UNSEEN = "unseen"
+    AUTO = "auto"  # the marks in the headers decide, else unseen
+
+
+class Verify(Enum):
+    SAMPLE = "sample"  # every size, and every octet of a sample
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the person asked for, as far as the engine's decisions need it."""
+
+    mailbox: MailboxName = INBOX
+    dedupe: Dedupe = Dedupe.CONTENT
+    mark: Mark = Mark.AUTO
+    verify: Verify = Verify.SAMPLE
+    delete_after_s: int | None = None  # None: nothing is deleted; 0: as soon as verified
+    max_delete: int | None = None
+    limit: int | None = None  # copy at most so many messages in this run
+    lanes: int = 1
+    settle_s: float = 60.0
+    accept_missing: bool = False
+    dry_run: bool = False

@@ -1,0 +1,1 @@
+"""The state file: what is known for certain about every message."""

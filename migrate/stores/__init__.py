@@ -1,0 +1,1 @@
+"""The places where mail lives: one file per kind, one contract (base)."""

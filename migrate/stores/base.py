@@ -1,0 +1,187 @@
+"""The contract of a store: how the driver plays a place where mail lives.
+
+A store is opened as a *session*. A session is given commands and turns them
+into outcomes, without ever blocking the loop in ``turn``. Three kinds exist,
+so that code that reads cannot delete:
+
+Reader    OpenSource(may_release=False), ListSource, Fetch, CloseSource
+Releaser  the same, and Delete; made only when deletion was asked for
+Appender  OpenDest, OpenMailbox, Append, SearchUids, FetchHeaders, ReadBack, CloseDest
+
+Promises a session makes
+- Exactly one outcome for each command, in the order of ``submit``.
+- A command that this kind does not know raises TypeError in ``submit``: a
+  fault of the caller, never sent to a server.
+- The octets of a fetched Message are those the server sent, after the
+  protocol's own transparency (RFC 1939 §3 dot-stuffing) was undone; a message
+  above ``MEMORY_LIMIT`` stands in a temporary file under ``spill_dir``.
+- An Append is never repeated by the store. An AppendUid or None in its value
+  means that the server said OK after the whole message went out.
+- After a StoreError the session is broken: every command still owed ends with
+  that error, and so does every later one. A MessageError leaves it usable.
+- Foreign exceptions do not leave ``submit`` and ``turn``; credentials appear
+  in no error.
+
+What the caller may not assume
+- that a size listed is the size served; that a uid is unique or stays;
+- that a message is stored because APPEND was answered OK (read it back);
+- that a command has been sent when ``submit`` returns.
+
+Opening (connect, TLS, login) and selecting may block for up to the session's
+deadline; everything else moves only in ``turn``. ``turn`` is called when one
+of the descriptors is ready, and at least every second.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Protocol
+
+from ..commands import Command, Digest, Outcome
+from ..errors import Exit, StateError
+from ..model import HEADER_LIMIT, MEMORY_LIMIT, Message
+
+
+class Session(Protocol):
+    """One opened store."""
+
+    def submit(self, command: Command) -> None:
+        """Takes a command in. Its outcome comes from a later ``turn``."""
+
+    def turn(self) -> list[Outcome]:
+        """Sends and receives what can be sent and received now. Value: commands that ended."""
+
+    def fileno(self) -> int | None:
+        """The descriptor to wait for, None when there is nothing to wait for."""
+
+    def wants_write(self) -> bool:
+        """Whether the loop should wait for writability too."""
+
+    def is_ready(self) -> bool:
+        """Whether ``turn`` has outcomes or work without waiting for a descriptor."""
+
+    def close(self) -> None:
+        """Frees everything at once, without a word to the server. Never raises."""
+
+
+class Channel(Protocol):
+    """An octet stream to a server, never blocking but in ``wait`` (net.TcpChannel, and fakes).
+
+    Every method but ``close`` raises StoreError (cause UNREACHABLE, retry NOW)
+    when the connection is broken; ``recv`` also when it ended.
+    """
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether TLS protects the stream."""
+
+    @property
+    def about(self) -> str:
+        """Host, port and TLS version, for people."""
+
+    def send(self, data: bytes | memoryview) -> int:
+        """How many octets were taken now; 0 when none can be."""
+
+    def recv(self) -> bytes | None:
+        """What has arrived, or None when nothing has. The end of the stream is a StoreError."""
+
+    def wait(self, *, write: bool, timeout_s: float) -> None:
+        """Blocks until octets can be received (or sent, if ``write``). StoreError after ``timeout_s``."""
+
+    def start_tls(self) -> None:
+        """Begins TLS on the stream with verified certificate. StoreError (UNUSABLE) when it fails."""
+
+    def has_pending(self) -> bool:
+        """Whether ``recv`` would give something although the descriptor is not readable (TLS buffer)."""
+
+    def fileno(self) -> int | None: ...
+
+    def close(self) -> None: ...
+
+
+class Collector:
+    """Gathers one message from blocks: in memory, above MEMORY_LIMIT in a file under ``spill_dir``.
+
+    The digest is fed as the blocks come, so that nothing is read twice.
+    StateError (STATE_UNWRITABLE) when the file cannot be written.
+    """
+
+    def __init__(self, digester: Callable[[], Digest], spill_dir: Path) -> None:
+        self._digest = digester()
+        self._spill_dir = spill_dir
+        self._blocks: list[bytes] = []
+        self._header = bytearray()
+        self._header_ended = False
+        self._octets = 0
+        self._file: IO[bytes] | None = None
+        self._path: Path | None = None
+
+    def update(self, block: bytes) -> None:
+        if not block:
+            return
+        self._digest.update(block)
+        self._octets += len(block)
+        if self._file is None:
+            self._blocks.append(block)
+            if self._octets > MEMORY_LIMIT:
+                self._spill()
+        else:
+            self._write(block)
+        if not self._header_ended:
+            self._grow_header(block)
+
+    def finish(self) -> Message:
+        path = None
+        if self._file is not None:
+            try:
+                self._file.close()
+            except OSError as error:
+                raise self._unwritable(error) from error
+            path = self._path
+        data = b"".join(self._blocks) if path is None else None
+        return Message(self._octets, bytes(self._header), self._digest.finish(), data, path)
+
+    def abandon(self) -> None:
+        """Removes what was gathered."""
+        if self._file is not None:
+            self._file.close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+        self._blocks.clear()
+
+    def _spill(self) -> None:
+        try:
+            # mkstemp makes the file 0600 and never follows a link.
+            handle, name = tempfile.mkstemp(prefix="letter-", dir=self._spill_dir)
+            self._file = os.fdopen(handle, "wb")
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self._path = Path(name)
+        blocks, self._blocks = self._blocks, []
+        for block in blocks:
+            self._write(block)
+
+    def _write(self, block: bytes) -> None:
+        assert self._file is not None
+        try:
+            self._file.write(block)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> StateError:
+        return StateError(
+            f"a large message could not be written to {self._spill_dir}: {error.strerror}",
+            exit=Exit.STATE_UNWRITABLE,
+            hint="Free some space there, then run the same command again.",
+        )
+
+    def _grow_header(self, block: bytes) -> None:
+        start = max(0, len(self._header) - 3)
+        self._header += block[: HEADER_LIMIT - len(self._header)]
+        ends = [end + len(mark) for mark in (b"\n\r\n", b"\n\n") if (end := self._header.find(mark, start)) >= 0]
+        if ends:
+            del self._header[min(ends) :]
+        self._header_ended = bool(ends) or len(self._header) >= HEADER_LIMIT

@@ -1,0 +1,1 @@
+"""Octets to meaning and back, without any I/O."""
