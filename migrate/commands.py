@@ -9,12 +9,11 @@ breaks, every command it still owes ends with the same StoreError.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .errors import MigrateError
 from .model import (
-    AppendUid,
     Checkpoint,
     Fingerprint,
     Flags,
@@ -325,7 +324,7 @@ class Books(Protocol):
         """The number of a new source session. Durable before the session fetches anything."""
 
     def record_listing(self, refs: Iterable[MessageRef]) -> ListingFacts:
-        """Takes this session's listing in: unknown messages become LISTED rows, GONE ones that
+        """Takes the source session's listing in: unknown messages become LISTED rows, GONE ones that
         are back LISTED again. Durable. Marks nothing as gone."""
 
     def mark_vanished(self) -> int:
@@ -337,7 +336,7 @@ class Books(Protocol):
         by id, ids > ``after``."""
 
     def releasable(self, limit: int, after: int, verified_before: int) -> list[Work]:
-        """Rows VERIFIED, DUPLICATE, RELEASING or RELEASED that this session's listing shows,
+        """Rows VERIFIED, DUPLICATE, RELEASING or RELEASED that the source session's listing shows,
         verified at or before that time, by id, ids > ``after``. Unsure ones are left out."""
 
     def count_releasable(self, verified_before: int) -> tuple[int, int]:
@@ -347,15 +346,23 @@ class Books(Protocol):
     def commit(self, batches: Sequence[tuple[Checkpoint, ...]]) -> None:
         """Makes the rows durable in one transaction. StateError on an illegal transition."""
 
-    def merge(self, keep: Checkpoint, drop: int, session_uid: bytes) -> None:
-        """The message of row ``drop`` (LISTED, of this listing) is the message of ``keep``: its UIDL
-        changed or repeats. ``keep`` takes over its place in the listing, ``drop`` ceases to be."""
+    def bind(self, ref: MessageRef, keep: Checkpoint, placeholder: Checkpoint) -> None:
+        """The source session's message ``ref`` is the message of ``keep``: its UIDL changed, or repeats.
 
-    def split(self, row: Checkpoint, octets: int | None) -> Checkpoint:
-        """A new LISTED row: what the listing shows under this UIDL is another message than ``row``."""
+        The listing shows ``keep`` under ``ref.number`` from now on. ``placeholder``, the row that
+        the listing had put there, ceases to be if it is LISTED, was never fetched and nothing else
+        of the listing is bound to it. The caller commits ``keep`` with its new uid and octets.
+        """
+
+    def split(self, ref: MessageRef, row: Checkpoint) -> Checkpoint:
+        """A new LISTED row, bound to ``ref``: it is another message than ``row``, under the same UIDL."""
+
+    def retrieved_unsafe(self, session: int) -> list[Work]:
+        """Messages that the source session served and that are neither VERIFIED (or later), DUPLICATE nor
+        spooled: a session that has any is not ended with QUIT."""
 
     def is_listed(self, row_id: int) -> bool:
-        """Whether this session's listing shows the message of that row."""
+        """Whether the source session's listing shows the message of that row."""
 
     def row(self, row_id: int) -> Checkpoint: ...
 
@@ -387,6 +394,9 @@ class Books(Protocol):
 
     def unclaimed(self, mailbox: MailboxName, uids: Sequence[int]) -> list[int]:
         """Those that no row claims."""
+
+    def suspects(self, mailbox: MailboxName, low: int) -> list[int]:
+        """Indexed uids >= ``low`` that no row claims, with the index of a row that claims another."""
 
     def index(self, mailbox: MailboxName, served: Sequence[tuple[int, bytes, int]]) -> None:
         """Remembers (uid, index, octets) of messages that the destination has and no row claims."""

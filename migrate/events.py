@@ -213,3 +213,62 @@ class Finished(Event):
     tally: Tally
     exit: int
     problems: tuple[str, ...] = field(default=())
+
+
+# --- verify and rebuild -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Counting(Event):
+    """One end is read whole from now on. Said again after a new connection, with what is left."""
+
+    end: str  # "source" or "destination"
+    messages: int
+    octets: int  # 0: not known
+
+
+@dataclass(frozen=True, slots=True)
+class ServedBack(Event):
+    """The destination has served back so many more messages, every octet."""
+
+    messages: int
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judged(Event):
+    """What a recount says of a message that the destination does not have octet for octet, or not for it alone."""
+
+    uidl: str
+    octets: int | None
+    tier: str  # recount.Tier, but "identical"
+    uid: int | None  # of the copy, or of what is there in its place
+    changes: tuple[str, ...]
+    is_shared: bool  # the copy is that of another message of the source
+    is_released: bool  # deleted at the source: its digest comes from the state file
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recounted(Event):
+    """The result of a recount, whatever the end was. The numbers hold only when ``is_complete``.
+
+    ``identical`` to ``unread`` add up to ``listed`` + ``released``; ``copies`` + ``also_there`` to ``there``.
+    """
+
+    is_complete: bool
+    listed: int = 0  # by the source
+    released: int = 0  # deleted at the source, recounted from the digests of the state file
+    octets: int = 0  # of both
+    identical: int = 0
+    altered: int = 0
+    duplicate: int = 0
+    differs: int = 0
+    missing: int = 0
+    unread: int = 0
+    shared: int = 0  # served by the copy of another message, of the above
+    there: int = 0  # messages of the destination
+    copies: int = 0  # of these, copies of messages of the source, or what is there in their place
+    also_there: int = 0  # the others
+    exit: int = 0
+    problems: tuple[str, ...] = field(default=())

@@ -7,12 +7,15 @@ has been through ``display``.
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, Flag, auto
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 MEMORY_LIMIT = 8 * 1024 * 1024  # octets of one message held in memory; a larger one goes through a file
 BLOCK = 256 * 1024  # octets read from a temporary file at a time
@@ -41,11 +44,30 @@ class Secret:
     def reveal(self) -> str:
         return self._value
 
+    def forms(self, user: str) -> tuple[bytes, ...]:
+        """Every form in which it may be seen on a wire or come back in an answer, the longest first.
+
+        Plain, as a quoted string, SASL PLAIN (RFC 4616), base64 with and without padding, hexadecimal, URL-encoded.
+        """
+        name, plain = (text.encode("utf-8", "surrogatepass") for text in (user, self._value))
+        sasl = b"\0" + name + b"\0" + plain
+        forms = {plain, plain.replace(b"\\", b"\\\\").replace(b'"', b'\\"'), sasl}
+        for text in (plain.hex(), plain.hex(":"), quote(plain), quote(plain, safe=""), quote_plus(plain)):
+            forms |= {text.encode("ascii"), text.upper().encode("ascii"), _lower_percent(text).encode("ascii")}
+        for octets in (plain, sasl, name + sasl):
+            for encoded in (b64encode(octets), urlsafe_b64encode(octets)):
+                forms |= {encoded, encoded.rstrip(b"=")}
+        return tuple(sorted((form for form in forms if form), key=len, reverse=True))
+
     def __repr__(self) -> str:
         return "Secret(***)"
 
     def __reduce__(self) -> str:
         raise TypeError("a secret is not pickled")
+
+
+def _lower_percent(text: str) -> str:
+    return re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), text)
 
 
 class Protocol(Enum):
@@ -120,7 +142,7 @@ class MessageRef:
     """Where a message stands in a source, valid for one session.
 
     ``uid`` is the UIDL's octets (RFC 1939 §7), ``b""`` where the server gives
-    none; ``number`` is the message number of this session and means nothing in
+    none; ``number`` is the message number of the source session and means nothing in
     the next; ``octets`` is the size the server listed: a hint, never trusted.
     """
 
@@ -200,10 +222,14 @@ class Message:
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
+    def emptied(self) -> Message:
+        """The same message without its octets: what is left to know when they were sent."""
+        return Message(self.octets, b"", self.fingerprint)
+
     @property
     def held(self) -> int:
         """Octets of memory this message holds."""
-        return len(self.data) if self.data is not None else BLOCK
+        return len(self.data) if self.data is not None else BLOCK if self.path is not None else 0
 
 
 HEADER_LIMIT = 1024 * 1024
@@ -354,7 +380,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A message of this session's listing that needs something done.
+    """A message of the source session's listing that needs something done.
 
     ``row`` is what we know of it. ``is_unsure`` when the UIDL is repeated,
     missing, or its listed size changed: then only the content tells whether
