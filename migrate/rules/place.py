@@ -1,0 +1,30 @@
+"""Where a message goes and how: mailbox, flags and date, with the sentence why."""
+
+from __future__ import annotations
+
+from ..model import DateSource, Mark, Placement, Policy
+from .dates import internal_date
+from .flags import flags_of
+
+_DATED = {
+    DateSource.STORE: "dated as the source keeps it",
+    DateSource.DELIVERY: "dated by its Delivery-date",
+    DateSource.RECEIVED: "dated by its topmost plausible Received line",
+    DateSource.RESENT: "dated by its Resent-Date",
+    DateSource.DATE: "dated by its Date",
+    DateSource.OTHER: "dated by an arrival time that a mail program noted",
+    DateSource.FETCHED: "dated by the time it was fetched, as its header holds no plausible date",
+}
+
+
+def place(header: bytes, policy: Policy, fetched_at: float) -> Placement:
+    """What becomes of a message with that header block. ``fetched_at``: seconds since the epoch."""
+    flags = flags_of(header, policy.mark)
+    date = internal_date(header, fetched_at)
+    is_seen = "\\Seen" in flags.names
+    if policy.mark is Mark.AUTO:
+        seen = "seen as its header says" if is_seen else "unseen, as no mark in its header says otherwise"
+    else:
+        seen = "seen as asked" if is_seen else "unseen as asked"
+    why = f"{_DATED[date.source]}; {seen}"
+    return Placement(policy.mailbox, flags, date, why)
