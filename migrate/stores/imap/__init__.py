@@ -1,0 +1,14 @@
+"""The IMAP destination: ``ImapAppender``, one session for one connection.
+
+link      the connection: its channel, its one reader, what a blocking call may take
+login     greeting, STARTTLS, login, capabilities (IMAPClient over our own connection)
+mailbox   names at the IMAP edge: find, create, select
+lane      commands under way: pipelined, overlapped or in lock-step
+upload    Append and SearchUids on a lane
+look      FetchHeaders and ReadBack on a lane
+session   the contract of ``stores.base``
+"""
+
+from .session import ImapAppender
+
+__all__ = ["ImapAppender"]

@@ -1,0 +1,248 @@
+"""Mailboxes at the IMAP edge: the name as the server writes it, and the mailbox found, made and selected.
+
+NAMESPACE gives prefix and delimiter (RFC 2342); names travel in modified
+UTF-7 (RFC 3501 §5.1.3) and are compared in NFC. All calls block.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from imapclient import imap_utf7
+from imapclient.exceptions import IMAPClientReadOnlyError
+
+from ...commands import MailboxStatus
+from ...errors import MailboxError, StoreError
+from ...model import SYSTEM_FLAGS, MailboxName, display
+from ...wire.imap import Quirk, Tagged, quoted, refusal
+from .login import Account, Refused, call
+
+NUMBER_MAX = 0xFFFFFFFF
+
+
+@dataclass(slots=True)
+class Selected:
+    """The mailbox that a connection works on. ``floor``: no message that comes now has a lower uid."""
+
+    mailbox: MailboxName
+    wire_name: bytes
+    status: MailboxStatus
+    floor: int
+
+
+class Mailboxes:
+    """The mailboxes of one account."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._client = account.client
+        self._client.folder_encode = False  # names are ours: one that cannot be decoded must not hide the others
+        self._home: tuple[str, str | None] | None = None  # prefix and delimiter of the personal namespace
+
+    def open(self, mailbox: MailboxName, *, create: bool) -> Selected | None:
+        """The mailbox, selected; None when it is not there and shall not be made. MailboxError when it cannot be."""
+        name = self._find(mailbox)
+        if name is None:
+            if not create:
+                return None
+            name = self._create(mailbox)
+        return self._select(mailbox, name)
+
+    def _call(self, what: str, action: Callable[[], Any]) -> Any:
+        return call(self._account.link, what, action)
+
+    # Names ---------------------------------------------------------------------------------
+    def _server_name(self, mailbox: MailboxName) -> str:
+        if mailbox.levels == ("INBOX",):
+            return "INBOX"
+        prefix, delimiter = self._home_namespace()
+        if len(mailbox.levels) > 1 and not delimiter:
+            raise MailboxError(
+                f"the destination has no folders within folders, so {mailbox} cannot be there",
+                hint="Choose a folder name without a slash.",
+            )
+        for level in mailbox.levels:
+            if delimiter and delimiter in level:
+                sign = display(delimiter)
+                raise MailboxError(
+                    f'"{display(level)}" cannot be a folder name: the destination separates folders with "{sign}"',
+                    hint=f'Choose a name without "{sign}"; write / between the levels of folders.',
+                )
+        name = (delimiter or "").join(mailbox.levels)
+        fold = prefix[:5].upper() == "INBOX"  # INBOX alone is the same in any case (RFC 3501 §5.1)
+        start = (name + (delimiter or ""))[: len(prefix)]
+        return name if start == prefix or (fold and start.upper() == prefix.upper()) else prefix + name
+
+    def _home_namespace(self) -> tuple[str, str | None]:
+        if self._home is None:
+            self._home = self._ask_namespace() or self._ask_delimiter()
+        return self._home
+
+    def _ask_namespace(self) -> tuple[str, str | None] | None:
+        if "NAMESPACE" not in self._account.capabilities:
+            return None
+        try:
+            personal = self._call("NAMESPACE", lambda: self._client.namespace().personal)
+        except Refused:
+            return None
+        match personal:
+            case ((bytes() as prefix, (str() | None) as delimiter), *_):
+                return _decoded(prefix) or "", delimiter or None
+            case _:
+                return None
+
+    def _ask_delimiter(self) -> tuple[str, str | None]:
+        try:
+            return "", self._call("LIST", lambda: _delimiter(self._client.list_folders("", "")))
+        except Refused:
+            return "", None
+
+    def _find(self, mailbox: MailboxName) -> bytes | None:
+        """The name under which the server lists the mailbox."""
+        name = self._server_name(mailbox)
+        if name == "INBOX":
+            return b"INBOX"
+        found = self._list(_encoded(name), name)
+        if found is None and not name.isascii():
+            # Perhaps written with combining accents (NFD): look among its siblings.
+            delimiter = self._home_namespace()[1]
+            parent = name[: name.rindex(delimiter) + 1] if delimiter and delimiter in name else ""
+            found = self._list(_encoded(parent) + b"%", name)
+        return found
+
+    def _list(self, pattern: bytes, wanted: str) -> bytes | None:
+        try:
+            found: bytes | None = self._call("LIST", lambda: _pick(self._client.list_folders("", pattern), wanted))
+        except Refused as refused:
+            answer = refused.answer
+        else:
+            return found
+        raise self._refused(f"the destination does not list the folder {display(wanted)}", answer)
+
+    # Making and selecting ------------------------------------------------------------------
+    def _create(self, mailbox: MailboxName) -> bytes:
+        name = _encoded(self._server_name(mailbox))
+        try:
+            self._call("CREATE", lambda: self._client.create_folder(name))
+        except Refused as refused:
+            answer = refused.answer
+        else:
+            self._subscribe(name)
+            return name
+        # Somebody else may have made it meanwhile: then it is there, and that was wanted.
+        found = self._find(mailbox)
+        if found is not None:
+            return found
+        if answer.code == b"ALREADYEXISTS" or b"already exist" in answer.text.lower():
+            return name
+        raise self._refused(f"the folder {mailbox} could not be made at the destination", answer)
+
+    def _subscribe(self, name: bytes) -> None:
+        try:
+            self._call("SUBSCRIBE", lambda: self._client.subscribe_folder(name))
+        except Refused as refused:
+            self._account.link.notice("the new folder could not be subscribed to", refused.answer.said)
+
+    def _select(self, mailbox: MailboxName, name: bytes) -> Selected:
+        try:
+            answers, is_read_only = self._call("SELECT", lambda: self._select_or_examine(name))
+        except Refused as refused:
+            answer = refused.answer
+        else:
+            status = self._status(name, answers, is_read_only)
+            return Selected(mailbox, quoted(name), status, status.uidnext)
+        raise self._refused(f"the folder {mailbox} cannot be opened at the destination", answer)
+
+    def _select_or_examine(self, name: bytes) -> tuple[dict[bytes, Any], bool]:
+        try:
+            return self._client.select_folder(name), False
+        except IMAPClientReadOnlyError:
+            # imaplib will not go on in a mailbox that came READ-ONLY unless it was asked for so.
+            return self._client.select_folder(name, readonly=True), True
+
+    def _status(self, name: bytes, answers: dict[bytes, Any], is_read_only: bool) -> MailboxStatus:
+        messages = _number(answers.get(b"EXISTS"))
+        uidvalidity = _number(answers.get(b"UIDVALIDITY"))
+        if not uidvalidity:
+            self._account.link.quirk(Quirk.UIDVALIDITY, b"")
+        return MailboxStatus(
+            uidvalidity=uidvalidity,
+            uidnext=_number(answers.get(b"UIDNEXT")) or self._find_uidnext(name, messages),
+            messages=messages,
+            permanent_flags=_permanent_flags(answers),
+            is_read_only=is_read_only,
+            has_sticky_uids=b"UIDNOTSTICKY" not in answers,
+        )
+
+    def _find_uidnext(self, name: bytes, messages: int) -> int:
+        """UIDNEXT where SELECT did not tell: from STATUS, else above the highest uid."""
+        try:
+            told = self._call("STATUS", lambda: self._client.folder_status(name, ["UIDNEXT"]))
+        except Refused:
+            told = {}
+        uidnext = _number(told.get(b"UIDNEXT"))
+        if uidnext or not messages:
+            return uidnext or 1
+        try:
+            uids = self._call("SEARCH", lambda: list(self._client.search([b"UID", b"*"])))
+        except Refused as refused:
+            answer = refused.answer
+        else:
+            return max((_number(uid) for uid in uids), default=0) + 1
+        raise self._refused("the destination does not tell which uids it has", answer)
+
+    def _refused(self, what: str, answer: Tagged) -> MailboxError | StoreError:
+        error = refusal(answer)
+        if isinstance(error, StoreError) and answer.code not in (b"NOPERM", b"TRYCREATE"):
+            return error
+        return MailboxError(
+            what, said=answer.said, hint="Choose another folder with --folder, or make it by hand at the destination."
+        )
+
+
+def _encoded(name: str) -> bytes:
+    """The name in modified UTF-7. MailboxError when it is no text."""
+    try:
+        return bytes(imap_utf7.encode(name))
+    except UnicodeError as error:
+        raise MailboxError(f"{display(name)} cannot be a folder name: it is no text") from error
+
+
+def _decoded(name: bytes) -> str | None:
+    """The name as text, composed (NFC); None where it is no modified UTF-7."""
+    try:
+        text = imap_utf7.decode(name)
+        return unicodedata.normalize("NFC", text) if imap_utf7.encode(text) == name else None
+    except ValueError:
+        return None
+
+
+def _pick(lines: list[Any], wanted: str) -> bytes | None:
+    """The name among the LIST answers that is the wanted one and can be selected."""
+    for flags, _, listed in lines:
+        name = listed.encode("ascii") if isinstance(listed, str) else listed  # IMAPClient reads "5" as a number
+        is_there = not {flag.lower() for flag in flags} & {b"\\noselect", b"\\nonexistent"}
+        if is_there and _decoded(name) == wanted:
+            return bytes(name)
+    return None
+
+
+def _delimiter(lines: list[Any]) -> str | None:
+    return next((line[1].decode("ascii") for line in lines if line[1]), None)
+
+
+def _number(value: Any) -> int:
+    """The value if it is a number of 32 bits, else 0."""
+    return value if isinstance(value, int) and 0 < value <= NUMBER_MAX else 0
+
+
+def _permanent_flags(answers: dict[bytes, Any]) -> frozenset[str]:
+    flags = answers.get(b"PERMANENTFLAGS")
+    if flags is None:
+        # RFC 3501 §7.1: without it, all flags that are there can be changed permanently.
+        flags = [flag for flag in answers.get(b"FLAGS", ()) if flag.lower() != b"\\recent"]
+        flags = flags or [flag.encode("ascii") for flag in SYSTEM_FLAGS]
+    return frozenset(flag.decode("utf-8", "backslashreplace") for flag in flags)

@@ -1,0 +1,149 @@
+"""Append and SearchUids on a lane: what is sent, and what the answers mean."""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Sequence
+from operator import lt
+from typing import Any, Protocol
+
+from ...commands import Append, Letter, SearchUids
+from ...errors import MessageError, MigrateError, StoreError
+from ...model import AppendUid
+from ...wire.imap import Data, Quirk, Tagged, append_segments, append_uids, broken, parse_search, refusal
+from .lane import Exchange, Lane
+from .login import Account
+from .mailbox import Selected
+
+SEARCH_LINE = 16 * 1024 * 1024  # a line with all uids of a mailbox of more than a million messages
+SEARCH_UIDS = 4 * 1024 * 1024
+SEARCH_ANSWERS = 10_000  # to one SEARCH: servers give one, some a few
+
+
+class Job(Protocol):
+    """A command of the session under way: over when ``is_done``, with a value or an error."""
+
+    is_done: bool
+    value: Any
+    error: MigrateError | None
+
+
+class AppendJob:
+    """One Append: as one command where that is all or none, else one command for each letter."""
+
+    def __init__(self, account: Account, lane: Lane, selected: Selected, command: Append) -> None:
+        self.value: Any = None
+        self.error: MigrateError | None = None
+        self._account = account
+        self._lane = lane
+        self._selected = selected
+        self._results: list[AppendUid | MessageError | None] = [self._too_large(one) for one in command.letters]
+        fit = [index for index, result in enumerate(self._results) if result is None]
+        self._open = 0
+        if account.facts.is_atomic and len(fit) > 1:
+            self._send(command.letters, fit)
+        else:
+            for index in fit:
+                self._send(command.letters, [index])
+        self._end_when_done()
+
+    def _too_large(self, letter: Letter) -> MessageError | None:
+        limit, octets = self._account.facts.append_limit, letter.message.octets
+        if limit is None or octets <= limit:
+            return None
+        return MessageError(
+            f"the message has {octets} octets, the destination takes at most {limit}",
+            hint="Raise the size limit at the destination, or fetch this message another way.",
+        )
+
+    def _send(self, letters: Sequence[Letter], places: list[int]) -> None:
+        tag = self._lane.new_tag()
+        uploads = [letters[place] for place in places]
+        segments = append_segments(tag, self._selected.wire_name, uploads, self._account.literals)
+        octets = uploads[0].message.octets if len(uploads) == 1 else None
+        self._open += 1
+        self._lane.add(Exchange(tag, deque(segments), lambda answer: self._take(answer, places, octets)))
+
+    def _take(self, answer: Tagged, places: list[int], octets: int | None) -> None:
+        self._open -= 1
+        if answer.status == b"OK":
+            for place, uid in zip(places, self._uids(answer, len(places)), strict=True):
+                self._results[place] = uid
+        else:
+            error = refusal(answer, octets)
+            error.said = self._account.link.scrub(error.said)
+            if isinstance(error, StoreError):
+                raise error
+            if octets is None:
+                self.error = error
+            else:
+                self._results[places[0]] = error
+        self._end_when_done()
+
+    def _uids(self, answer: Tagged, count: int) -> Sequence[AppendUid | None]:
+        if answer.code != b"APPENDUID":
+            return [None] * count
+        selected = self._selected
+        uids = append_uids(answer, count, selected.status.uidvalidity, selected.floor)
+        if uids is None:
+            self._account.link.quirk(Quirk.APPENDUID, answer.said)
+            return [None] * count
+        selected.floor = uids[-1].uid + 1
+        return uids
+
+    def _end_when_done(self) -> None:
+        self.is_done = not self._open
+        if self.is_done and self.error is None:
+            self.value = tuple(self._results)
+
+
+class SearchJob:
+    """One SearchUids."""
+
+    def __init__(self, lane: Lane, command: SearchUids) -> None:
+        self.is_done = False
+        self.value: Any = None
+        self.error: MigrateError | None = None
+        self._low = max(1, command.low)
+        self._found: array[int] = array("L")
+        self._answers = 0
+        self._lane = lane
+        # What was stored just now, or by other connections, may come into view only with a NOOP; and Dovecot
+        # puts a NOOP off while there is a command behind it, so its answer is waited for.
+        lane.ask(b"NOOP", self._search)
+
+    def _search(self, answer: Tagged) -> None:
+        if answer.status != b"OK":
+            raise refused_to_look(answer)
+        self._lane.ask(b"UID SEARCH UID %d:*" % self._low, self._end, self._take, line_limit=SEARCH_LINE)
+
+    def _take(self, data: Data) -> bool:
+        if data.name != b"SEARCH":
+            return False
+        self._answers += 1
+        count = sum(part.count(b" ") for part in data.parts) + 1  # at most so many uids, before they are read
+        if len(self._found) + count > SEARCH_UIDS or self._answers > SEARCH_ANSWERS:
+            raise broken("its answer to SEARCH has no end")
+        self._found.extend(parse_search(data, self._low))
+        return True
+
+    def _end(self, answer: Tagged) -> None:
+        if answer.status != b"OK":
+            raise refused_to_look(answer)
+        found = self._found
+        is_plain = all(map(lt, found, found[1:]))  # the usual case; sorting a million weighs ten times as much
+        self.value = found if is_plain else array("L", sorted(set(found)))
+        self.is_done = True
+
+
+def refused_to_look(answer: Tagged) -> MigrateError:
+    """The error for a NO or BAD to SEARCH or FETCH: never taken for "not there"."""
+    error = refusal(answer)
+    if isinstance(error, StoreError):
+        return error
+    return StoreError(
+        "the destination would not show what it holds",
+        said=answer.said,
+        hint="Run the same command again later.",
+    )
