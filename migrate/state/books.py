@@ -1,0 +1,273 @@
+"""The state of one pair of accounts: what the engine asks and records (commands.Books).
+
+Used from one thread at a time. Every method that writes is one transaction,
+durable when it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from operator import itemgetter
+from typing import Any
+
+from ..commands import Candidate, ListingFacts, MailboxMemory, Tally
+from ..errors import StateError
+from ..model import Checkpoint, MailboxName, Message, MessageRef, Origin, Stage, Work
+from .database import Database, fault
+from .destination import Destination
+from .file import digest
+from .listing import Listing
+from .lock import RunLock
+from .rows import sealed, values_of
+from .schema import COLUMNS
+from .spool import Spool
+from .work import Bindings
+
+ALIVE_S = 1.0  # how exactly the file says when its run was last alive
+
+# A column in an index is written only where it changes: SQLite would rewrite the index entry all the same.
+_SELDOM = (("uid", "octets"), ("idx",), ("mailbox", "uidvalidity", "uid_dest"))
+_ALWAYS = tuple(
+    column for column in (*COLUMNS, "seal") if column != "id" and not any(column in group for group in _SELDOM)
+)
+
+
+def _update(columns: tuple[str, ...], *, only_changed: bool) -> tuple[str, Callable[[Any], Any]]:
+    """The statement that writes these columns of one row, and what picks its values from those of the row."""
+    places = {column: f"?{place}" for place, column in enumerate(columns, 2)}
+    values = ", ".join(f"{column} = {place}" for column, place in places.items())
+    changed = " OR ".join(f"{column} IS NOT {place}" for column, place in places.items())
+    where = f" AND ({changed})" if only_changed else ""
+    order = (*COLUMNS, "seal")
+    return f"UPDATE message SET {values} WHERE id = ?1{where}", itemgetter(0, *map(order.index, columns))
+
+
+_UPDATES = (_update(_ALWAYS, only_changed=False), *(_update(columns, only_changed=True) for columns in _SELDOM))
+
+_COPIED = (Stage.APPENDED, Stage.VERIFIED, Stage.RELEASING, Stage.RELEASED, Stage.DUPLICATE)
+_FINISHED = (Stage.VERIFIED, Stage.RELEASING, Stage.RELEASED, Stage.DUPLICATE)
+
+
+class State:
+    """An open state file. Closed by ``close``, which frees the lock."""
+
+    def __init__(self, db: Database, spool: Spool, *, clock: Callable[[], float], lock: RunLock | None = None) -> None:
+        self._db = db
+        self._spool = spool
+        self._clock = clock
+        self._lock = lock
+        self._alive = 0.0
+        self._session: int = db.meta("session") or 0
+        self._listing = Listing(db)
+        self._bindings = Bindings(db, self._listing)
+        self._dest = Destination(db)
+
+    def close(self) -> None:
+        lock, self._lock = self._lock, None
+        try:
+            self._db.close()
+            if lock is not None and not self._db.has_failed:
+                # Without the note the next run checks the file in full: nothing to fail for.
+                with suppress(StateError):
+                    lock.leave(digest(self._db.path))
+        finally:
+            if lock is not None:
+                lock.release()
+
+    def image(self) -> bytes:
+        """The whole database as octets: what ``open_memory`` starts from again."""
+        return self._db.connection.serialize()
+
+    # --- the run and the listing -----------------------------------------------------------
+
+    def begin_run(self, wall: float) -> tuple[int, float | None]:
+        last_alive: float | None = self._db.meta("alive")
+        with self._db.transaction():
+            number = self._db.take("run")
+            self._db.set_meta("began", wall)
+            self._note_alive(wall)
+        return number, last_alive
+
+    def _note_alive(self, wall: float) -> None:
+        if abs(wall - self._alive) >= ALIVE_S:
+            self._db.set_meta("alive", wall)
+            self._alive = wall
+
+    def begin_session(self) -> int:
+        with self._db.transaction():
+            number = self._db.take("session")
+        self._session = number
+        return number
+
+    def record_listing(self, refs: Iterable[MessageRef]) -> ListingFacts:
+        return self._listing.record(refs)
+
+    def mark_vanished(self) -> int:
+        return self._listing.mark_vanished(self._session)
+
+    def accept_missing(self) -> int:
+        return self._listing.mark_vanished(self._session)
+
+    def next_work(self, limit: int, after: int) -> list[Work]:
+        return self._bindings.next_work(limit, after)
+
+    def releasable(self, limit: int, after: int, verified_before: int) -> list[Work]:
+        return self._bindings.releasable(limit, after, verified_before, self._session)
+
+    def count_releasable(self, verified_before: int) -> tuple[int, int]:
+        return self._bindings.count_releasable(verified_before, self._session)
+
+    # --- rows ------------------------------------------------------------------------------
+
+    def commit(self, batches: Sequence[tuple[Checkpoint, ...]]) -> None:
+        rows = [row for batch in batches for row in batch]
+        with self._db.transaction() as c:
+            for row in rows:
+                self._bindings.make_real(row.id, is_known=row.fetched_session == self._session)
+            values = [
+                values_of(row, None if row.mailbox is None else self._db.ensure_mailbox(row.mailbox)) for row in rows
+            ]
+            counts = [c.executemany(statement, map(pick, values)).rowcount for statement, pick in _UPDATES]
+            if counts[0] != len(rows):
+                raise fault("a message to be recorded has no row")
+            self._note_alive(self._clock())
+
+    def bind(self, ref: MessageRef, keep: Checkpoint, placeholder: Checkpoint) -> None:
+        if not self._bindings.bind(ref, keep, placeholder.id):
+            return
+        # What the placeholder kept safe is a copy of the message of ``keep``.
+        if keep.stage in _FINISHED:
+            self._spool.remove([placeholder.id])
+        else:
+            self._spool.move(placeholder.id, keep.id)
+
+    def split(self, ref: MessageRef, row: Checkpoint) -> Checkpoint:
+        return self._bindings.split(ref)
+
+    def retrieved_unsafe(self, session: int) -> list[Work]:
+        return self._bindings.retrieved_unsafe(session)
+
+    def is_listed(self, row_id: int) -> bool:
+        return self._bindings.is_listed(row_id)
+
+    def row(self, row_id: int) -> Checkpoint:
+        rows = self._db.checkpoints("WHERE m.id = ?", (row_id,))
+        row = rows[0] if rows else self._bindings.virtual(row_id)
+        if row is None:
+            raise fault(f"there is no row {row_id}")
+        return row
+
+    def unplaced(self, mailbox: MailboxName) -> list[Checkpoint]:
+        return self._dest.unplaced(mailbox)
+
+    def open_mailboxes(self) -> list[MailboxName]:
+        return self._dest.open_mailboxes()
+
+    def awaiting_proof(self, limit: int, after: int) -> list[Checkpoint]:
+        return self._db.checkpoints(
+            "WHERE m.stage = 'appended' AND m.uid_dest IS NOT NULL AND m.id > ? ORDER BY m.id LIMIT ?", (after, limit)
+        )
+
+    def settle_open(self) -> bool:
+        return bool(self._db.ask("SELECT 1 FROM message WHERE stage = 'intended' LIMIT 1"))
+
+    def tally(self) -> Tally:
+        return tally(self._db)
+
+    # --- destination -----------------------------------------------------------------------
+
+    def mailbox(self, mailbox: MailboxName) -> MailboxMemory | None:
+        return self._dest.mailbox(mailbox)
+
+    def remember_mailbox(self, mailbox: MailboxName, memory: MailboxMemory) -> None:
+        self._dest.remember_mailbox(mailbox, memory)
+
+    def forget_uids(self, mailbox: MailboxName) -> int:
+        return self._dest.forget_uids(mailbox)
+
+    def unknown_uids(self, mailbox: MailboxName, uids: Sequence[int]) -> list[int]:
+        return self._dest.unknown_uids(mailbox, uids)
+
+    def unclaimed(self, mailbox: MailboxName, uids: Sequence[int]) -> list[int]:
+        return self._dest.unclaimed(mailbox, uids)
+
+    def suspects(self, mailbox: MailboxName, low: int) -> list[int]:
+        return self._dest.suspects(mailbox, low)
+
+    def index(self, mailbox: MailboxName, served: Sequence[tuple[int, bytes, int]]) -> None:
+        self._dest.index(mailbox, served)
+
+    def learn(self, mailbox: MailboxName, uid: int, content: bytes | None) -> None:
+        self._dest.learn(mailbox, uid, content)
+
+    def lookup(self, mailbox: MailboxName, indexes: Sequence[bytes]) -> dict[bytes, list[Candidate]]:
+        return self._dest.lookup(mailbox, indexes)
+
+    # --- spool -----------------------------------------------------------------------------
+
+    def spool(self, row_id: int, message: Message) -> None:
+        with self._db.transaction():
+            self._bindings.make_real(row_id, is_known=False)
+        self._spool.keep(row_id, message)
+
+    def spooled(self, row_id: int) -> Message:
+        return self._spool.get(row_id)
+
+    def unspool(self, row_ids: Sequence[int]) -> None:
+        self._spool.remove(row_ids)
+
+    def tidy_spool(self) -> None:
+        """Takes up what a killed run kept, and removes what is needed no more. Under the lock, before a run.
+
+        A message that was kept just before the run died is perhaps the only
+        copy: its row learns of it. Copies of rows that nobody knows stay.
+        """
+        self._spool.sweep()
+        found: list[int] = []
+        for row_id in sorted({one.row_id for one in self._spool.kept()}):
+            for stage_text, is_spooled in self._db.ask("SELECT stage, is_spooled FROM message WHERE id = ?", (row_id,)):
+                stage = Stage(stage_text)
+                if stage in _FINISHED and not is_spooled:
+                    self._spool.remove([row_id])
+                elif stage in (Stage.LISTED, Stage.SET_ASIDE, Stage.GONE) and not is_spooled:
+                    found.append(row_id)
+        with self._db.transaction() as c:
+            seal = sealed(stage="'listed'", is_spooled="1")
+            c.executemany(
+                f"UPDATE message SET stage = 'listed', is_spooled = 1, seal = {seal} WHERE id = ?",
+                ((row_id,) for row_id in found),
+            )
+
+
+def tally(db: Database) -> Tally:
+    """The books, from one pass over all rows. Every row is in exactly one part."""
+    parts = dict.fromkeys(Tally.__slots__, 0)
+    for stage_text, origin_text, count, octets, altered in db.ask(
+        "SELECT stage, origin, count(*), ifnull(sum(size), 0), sum(instr(proof, 'changed') > 0)"
+        " FROM message GROUP BY stage, origin"
+    ):
+        stage = Stage(stage_text)
+        part = _part(stage, None if origin_text is None else Origin(origin_text))
+        parts[part] += count
+        parts["listed"] += count
+        parts["altered"] += altered
+        parts["released"] += count if stage is Stage.RELEASED else 0
+        if part == "copied":
+            parts["octets"] += octets
+            parts["verified"] += count if stage is not Stage.APPENDED else 0
+    return Tally(**parts)
+
+
+def _part(stage: Stage, origin: Origin | None) -> str:
+    if stage in _COPIED:
+        if origin is None:
+            origin = Origin.TWIN if stage is Stage.DUPLICATE else Origin.COPIED
+        return {Origin.COPIED: "copied", Origin.THERE: "there", Origin.TWIN: "duplicate"}[origin]
+    return {
+        Stage.LISTED: "open",
+        Stage.INTENDED: "open",
+        Stage.SKIPPED: "skipped",
+        Stage.SET_ASIDE: "set_aside",
+        Stage.GONE: "gone",
+    }[stage]

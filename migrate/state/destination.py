@@ -1,0 +1,170 @@
+"""What the state file knows of the destination: its mailboxes, what they held before us, which uid is whose.
+
+One uid belongs to at most one row (rule R6): a unique index of ``message``
+holds that. ``served`` is the index of everything else in a mailbox; a uid that
+a row claims later is left out when it is read.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+
+from ..commands import Candidate, MailboxMemory
+from ..model import Checkpoint, MailboxName, Stage
+from .database import Database
+from .rows import damaged_row, seal_small, sealed
+from .schema import quoted
+
+_UNPLACED = quoted(Stage.INTENDED, Stage.APPENDED, Stage.VERIFIED, Stage.RELEASING, Stage.RELEASED)
+_NO_CANDIDATES = quoted(Stage.LISTED, Stage.GONE)
+
+
+class Destination:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    # --- mailboxes -----------------------------------------------------------------------------
+
+    def mailbox(self, name: MailboxName) -> MailboxMemory | None:
+        number = self._db.mailbox_id(name)
+        if number is None:
+            return None
+        [columns] = self._db.ask(
+            "SELECT id, name, uidvalidity, floor, scanned, seal FROM mailbox WHERE id = ?", (number,)
+        )
+        if columns[-1] != seal_small(*columns[:-1]):
+            raise damaged_row(f"the mailbox {number}")
+        uidvalidity, floor, scanned = columns[2:5]
+        return None if uidvalidity is None else MailboxMemory(uidvalidity, floor, scanned)
+
+    def remember_mailbox(self, name: MailboxName, memory: MailboxMemory) -> None:
+        before = self.mailbox(name)
+        with self._db.transaction() as c:
+            number = self._db.ensure_mailbox(name)
+            known = (memory.uidvalidity, memory.floor, memory.scanned)
+            c.execute(
+                "UPDATE mailbox SET uidvalidity = ?, floor = ?, scanned = ?, seal = ? WHERE id = ?",
+                (*known, seal_small(number, str(name), *known), number),
+            )
+        if before is None or before.floor != memory.floor:
+            # From here on all that comes above the floor can be found to be ours, also by a file whose log is lost.
+            self._db.checkpoint()
+
+    def forget_uids(self, name: MailboxName) -> int:
+        with self._db.transaction() as c:
+            number = self._db.ensure_mailbox(name)
+            # A proof was of the copy under that uid.
+            touched = c.execute(
+                "UPDATE message SET uid_dest = NULL, proven_run = NULL,"
+                f" seal = {sealed(uid_dest='NULL', proven_run='NULL')} WHERE mailbox = ? AND uid_dest IS NOT NULL",
+                (number,),
+            ).rowcount
+            c.execute("DELETE FROM served WHERE mailbox = ?", (number,))
+        return int(touched)
+
+    def open_mailboxes(self) -> list[MailboxName]:
+        names = self._db.mailboxes()
+        used = self._db.ask("SELECT DISTINCT mailbox FROM message WHERE mailbox IS NOT NULL ORDER BY mailbox")
+        return [names[number] for (number,) in used]
+
+    # --- uids ----------------------------------------------------------------------------------
+
+    def unplaced(self, name: MailboxName) -> list[Checkpoint]:
+        return self._db.checkpoints(
+            f"WHERE m.mailbox = ? AND m.uid_dest IS NULL AND (m.origin IS NULL OR m.origin = 'copied') AND"
+            f" (m.stage IN ({_UNPLACED}) OR (m.stage = 'set aside' AND m.uidvalidity IS NOT NULL))"
+            " ORDER BY CASE m.stage WHEN 'intended' THEN 1 WHEN 'set aside' THEN 2 ELSE 0 END, m.id",
+            (self._db.mailbox_id(name),),
+        )
+
+    def unknown_uids(self, name: MailboxName, uids: Sequence[int]) -> list[int]:
+        number = self._db.mailbox_id(name)
+        served = self._db.stream("SELECT uid FROM served WHERE mailbox = ? ORDER BY uid", (number,))
+        return list(_without(sorted(uids), heapq.merge(self._claimed(number), (uid for (uid,) in served))))
+
+    def unclaimed(self, name: MailboxName, uids: Sequence[int]) -> list[int]:
+        return list(_without(sorted(uids), self._claimed(self._db.mailbox_id(name))))
+
+    def _claimed(self, number: int | None) -> Iterator[int]:
+        # Claims under an older UIDVALIDITY do not exist: ``forget_uids`` took them away.
+        rows = self._db.stream(
+            "SELECT uid_dest FROM message WHERE mailbox = ? AND uid_dest IS NOT NULL ORDER BY uid_dest", (number,)
+        )
+        return (uid for (uid,) in rows)
+
+    # --- index ---------------------------------------------------------------------------------
+
+    def suspects(self, name: MailboxName, low: int) -> list[int]:
+        number = self._db.mailbox_id(name)
+        records = self._db.ask(
+            "SELECT DISTINCT s.uid FROM served s JOIN message m ON m.idx = s.idx AND m.mailbox = s.mailbox"
+            " WHERE s.mailbox = ? AND s.uid >= ? AND m.uid_dest IS NOT NULL AND NOT EXISTS"
+            " (SELECT 1 FROM message c WHERE c.mailbox = s.mailbox AND c.uid_dest = s.uid) ORDER BY s.uid",
+            (number, low),
+        )
+        return [uid for (uid,) in records]
+
+    def index(self, name: MailboxName, served: Sequence[tuple[int, bytes, int]]) -> None:
+        with self._db.transaction() as c:
+            number = self._db.ensure_mailbox(name)
+            c.executemany(
+                "INSERT OR REPLACE INTO served (mailbox, uid, idx, octets, seal) VALUES (?, ?, ?, ?, ?)",
+                (
+                    (number, uid, index, octets, seal_small(number, uid, index, octets, None))
+                    for uid, index, octets in served
+                ),
+            )
+
+    def learn(self, name: MailboxName, uid: int, content: bytes | None) -> None:
+        number = self._db.mailbox_id(name)
+        with self._db.transaction() as c:
+            if content is None:
+                c.execute("DELETE FROM served WHERE mailbox = ? AND uid = ?", (number, uid))
+                return
+            c.execute(
+                "UPDATE served SET content = ?1, seal = seal_small(mailbox, uid, idx, octets, ?1)"
+                " WHERE mailbox = ?2 AND uid = ?3",
+                (content, number, uid),
+            )
+
+    def lookup(self, name: MailboxName, indexes: Sequence[bytes]) -> dict[bytes, list[Candidate]]:
+        number = self._db.mailbox_id(name)
+        found: dict[bytes, list[Candidate]] = {}
+        for index in dict.fromkeys(indexes):
+            candidates = [Candidate(row) for row in self._rows_with(number, index)]
+            candidates += self._served_with(number, index)
+            if candidates:
+                found[index] = candidates
+        return found
+
+    def _rows_with(self, number: int | None, index: bytes) -> list[Checkpoint]:
+        # A message set aside before it had a place has no mailbox yet.
+        return self._db.checkpoints(
+            f"WHERE m.idx = ? AND (m.stage NOT IN ({_NO_CANDIDATES}) OR m.is_spooled)"
+            " AND (m.mailbox = ? OR m.mailbox IS NULL) ORDER BY m.id",
+            (index, number),
+        )
+
+    def _served_with(self, number: int | None, index: bytes) -> Iterator[Candidate]:
+        if number is None:
+            return
+        for *columns, seal in self._db.ask(
+            "SELECT mailbox, uid, idx, octets, content, seal FROM served s WHERE mailbox = ? AND idx = ?"
+            " AND NOT EXISTS (SELECT 1 FROM message m WHERE m.mailbox = s.mailbox AND m.uid_dest = s.uid) ORDER BY uid",
+            (number, index),
+        ):
+            if seal != seal_small(*columns):
+                raise damaged_row(f"the entry of uid {columns[1]}")
+            yield Candidate(None, columns[1], columns[3], columns[4])
+
+
+def _without(wanted: Iterable[int], known: Iterable[int]) -> Iterator[int]:
+    """What is wanted and not known; both ascend."""
+    knowns = iter(known)
+    other = next(knowns, None)
+    for one in wanted:
+        while other is not None and other < one:
+            other = next(knowns, None)
+        if other != one:
+            yield one

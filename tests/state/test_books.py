@@ -1,0 +1,323 @@
+"""What the books record, refuse and add up."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from migrate.commands import Candidate, MailboxMemory
+from migrate.errors import Exit, StateError
+from migrate.model import (
+    INBOX,
+    TRANSITIONS,
+    Checkpoint,
+    Fingerprint,
+    MailboxName,
+    Oddity,
+    Origin,
+    Stage,
+)
+from migrate.state import State
+
+from .support import copy_all, file_state, fingerprint, intended, mail, memory_state, refs, verified
+
+ARCHIVE = MailboxName.parse("Archive/100%25/Été")
+
+
+def listed(count: int) -> State:
+    state = memory_state()
+    state.begin_session()
+    state.remember_mailbox(INBOX, MailboxMemory(7, 1, 1))
+    state.record_listing(refs(*((b"u%d" % number, 10) for number in range(1, count + 1))))
+    return state
+
+
+def refusal(state: State, *rows: Checkpoint) -> StateError:
+    with pytest.raises(StateError) as caught:
+        state.commit([rows])
+    return caught.value
+
+
+# --- rows -------------------------------------------------------------------------------------
+
+
+def test_a_row_comes_back_as_it_was_committed() -> None:
+    state = listed(2)
+    odd = Fingerprint(9, b"e" * 32, b"s" * 32, Oddity.NUL | Oddity.BARE_CR, fingerprint(b"x").key)
+    row = replace(
+        intended(state.row(1), b"x"),
+        mailbox=ARCHIVE,
+        fingerprint=odd,
+        proof="octets, changed: NUL",
+        reason="é\u202e",
+        twin=2,
+        verified_at=5,
+        proven_run=6,
+        is_spooled=True,
+        uid_dest=4,
+    )
+    state.commit([(row,)])
+    assert state.row(1) == row
+    assert state.row(2) == Checkpoint(2, b"u2", 10)
+
+
+def test_a_commit_takes_the_uidl_and_size_of_the_row() -> None:
+    state = listed(1)
+    state.commit([(replace(state.row(1), uid=b"new", octets=99),)])
+    assert (state.row(1).uid, state.row(1).octets) == (b"new", 99)
+
+
+@pytest.mark.parametrize("before", list(Stage))
+@pytest.mark.parametrize("after", list(Stage))
+def test_only_the_legal_transitions_are_taken(before: Stage, after: Stage) -> None:
+    state = listed(1)
+    row = state.row(1)
+    for stage in way_to(before):
+        row = replace(row, stage=stage)
+        state.commit([(row,)])
+    if after is before or after in TRANSITIONS[before]:
+        state.commit([(replace(row, stage=after),)])
+        assert state.row(1).stage is after
+    else:
+        assert refusal(state, replace(row, stage=after)).exit is Exit.UNEXPECTED
+        assert state.row(1).stage is before
+        state.commit([(replace(row, reason="still usable"),)])
+
+
+def way_to(goal: Stage) -> list[Stage]:
+    ways: list[list[Stage]] = [[Stage.LISTED]]
+    while ways[0][-1] is not goal:
+        way = ways.pop(0)
+        ways += [[*way, stage] for stage in sorted(TRANSITIONS[way[-1]], key=str) if stage not in way]
+    return ways[0][1:]
+
+
+def test_a_refused_row_takes_its_whole_transaction_with_it() -> None:
+    state = listed(2)
+    refusal(state, intended(state.row(1), b"a"), replace(state.row(2), stage=Stage.VERIFIED))
+    assert state.row(1).stage is Stage.LISTED
+
+
+def test_a_row_that_does_not_exist_is_refused() -> None:
+    state = listed(1)
+    assert refusal(state, Checkpoint(99, b"x", 1)).exit is Exit.UNEXPECTED
+    with pytest.raises(StateError):
+        state.row(99)
+
+
+def test_two_rows_cannot_claim_one_uid() -> None:
+    state = listed(2)
+    copy_all(state, (state.row(1), mail("a")))
+    other = intended(state.row(2), mail("b"))
+    state.commit([(other,)])
+    claim = replace(other, stage=Stage.APPENDED, uid_dest=101)
+    assert refusal(state, claim).exit is Exit.UNEXPECTED
+    state.commit([(replace(claim, uidvalidity=8),)])  # another mailbox of the same name
+
+
+def test_a_uid_needs_its_mailbox_and_uidvalidity() -> None:
+    state = listed(1)
+    refusal(state, replace(state.row(1), stage=Stage.APPENDED, uid_dest=5))
+
+
+def test_nothing_is_deleted_that_went_further_than_listed(tmp_path: Path) -> None:
+    state = listed(1)
+    copy_all(state, (state.row(1), mail("a")))
+    database = state._db
+    with pytest.raises(StateError), database.transaction() as connection:
+        connection.execute("DELETE FROM message WHERE id = 1")
+    assert state.row(1).stage is Stage.VERIFIED
+
+
+# --- questions about rows ---------------------------------------------------------------------
+
+
+def test_rows_that_claim_no_uid_come_acknowledged_first() -> None:
+    state = listed(7)
+    rows = [intended(state.row(number), mail(str(number))) for number in range(1, 8)]
+    rows[6] = replace(rows[6], mailbox=ARCHIVE)
+    state.commit([tuple(rows)])
+    state.commit(
+        [
+            (
+                replace(rows[1], stage=Stage.APPENDED),
+                replace(rows[2], stage=Stage.APPENDED, uid_dest=50),
+                replace(rows[3], stage=Stage.SET_ASIDE),
+                replace(rows[4], stage=Stage.APPENDED, origin=Origin.THERE),
+                replace(rows[5], stage=Stage.APPENDED),
+            )
+        ]
+    )
+    state.commit([(verified(replace(rows[5], stage=Stage.APPENDED)),)])
+    assert [row.id for row in state.unplaced(INBOX)] == [2, 6, 1, 4]
+    assert [row.id for row in state.unplaced(ARCHIVE)] == [7]
+    assert state.unplaced(MailboxName.parse("Nowhere")) == []
+    assert [row.id for row in state.awaiting_proof(10, 0)] == [3]
+    assert state.awaiting_proof(10, 3) == []
+    assert state.settle_open()
+    assert state.open_mailboxes() == [INBOX, ARCHIVE]
+
+
+def test_counters_are_durable_and_never_repeat(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    state = file_state(path, wall=2000.0)
+    assert state.begin_run(1500.0) == (1, None)
+    assert (state.begin_session(), state.begin_session()) == (1, 2)
+    state.record_listing(refs((b"a", 1)))
+    state.commit([(state.row(1),)])
+    state.close()
+    state = file_state(path)
+    assert state.begin_run(3000.0) == (2, 2000.0)
+    assert state.begin_session() == 3
+    state.close()
+    state = file_state(path)
+    assert state.begin_run(1.0) == (3, 3000.0)
+    state.close()
+
+
+# --- the destination --------------------------------------------------------------------------
+
+
+def test_what_is_remembered_of_a_mailbox_comes_back() -> None:
+    state = memory_state()
+    assert state.mailbox(ARCHIVE) is None
+    memory = MailboxMemory(2**32 - 1, 5, 9)
+    state.remember_mailbox(ARCHIVE, memory)
+    assert state.mailbox(ARCHIVE) == memory
+    assert state.mailbox(INBOX) is None
+    assert state.open_mailboxes() == []
+
+
+def test_uids_are_known_by_claim_and_by_index() -> None:
+    state = listed(2)
+    copy_all(state, (state.row(1), mail("a")), (state.row(2), mail("b")))  # uids 101, 102
+    state.index(INBOX, [(5, b"i" * 16, 10), (7, b"j" * 16, 20)])
+    state.index(ARCHIVE, [(6, b"i" * 16, 10)])
+    assert state.unknown_uids(INBOX, [5, 6, 7, 8, 101, 102, 103]) == [6, 8, 103]
+    assert state.unclaimed(INBOX, [5, 6, 7, 101, 103]) == [5, 6, 7, 103]
+    assert state.unknown_uids(MailboxName.parse("Nowhere"), [1, 2]) == [1, 2]
+    state.learn(INBOX, 7, None)
+    assert state.unknown_uids(INBOX, [7]) == [7]
+
+
+def test_candidates_are_rows_first_then_what_nobody_claims() -> None:
+    state = listed(3)
+    a, b = mail("a"), mail("b")
+    index = fingerprint(a).key.index
+    copy_all(state, (state.row(1), a), (state.row(2), b))
+    state.index(INBOX, [(7, index, 70), (5, index, 50), (101, index, 10)])
+    state.learn(INBOX, 5, b"c" * 32)
+    state.learn(INBOX, 99, b"c" * 32)  # not in the index: nothing to remember
+    other = b"o" * 16
+    assert state.lookup(INBOX, [index, other, index]) == {
+        index: [
+            Candidate(state.row(1)),
+            Candidate(None, 5, 50, b"c" * 32),
+            Candidate(None, 7, 70, None),
+        ]
+    }
+    assert state.lookup(ARCHIVE, [index]) == {}
+
+
+def test_rows_without_a_mailbox_are_candidates_and_listed_ones_are_not() -> None:
+    state = listed(2)
+    a = mail("a")
+    state.commit([(replace(state.row(1), stage=Stage.SET_ASIDE, fingerprint=fingerprint(a)),)])
+    state.commit([(replace(state.row(2), fingerprint=fingerprint(a)),)])
+    found = state.lookup(INBOX, [fingerprint(a).key.index])
+    assert [one.row.id for one in found[fingerprint(a).key.index] if one.row] == [1]
+
+
+def test_a_changed_uidvalidity_voids_every_uid_of_the_mailbox() -> None:
+    state = listed(2)
+    copy_all(state, (state.row(1), mail("a")))
+    elsewhere = replace(intended(state.row(2), mail("b")), mailbox=ARCHIVE)
+    state.commit([(elsewhere,)])
+    state.commit([(replace(elsewhere, stage=Stage.APPENDED, uid_dest=4),)])
+    state.index(INBOX, [(5, b"i" * 16, 10)])
+    assert state.forget_uids(INBOX) == 1
+    row = state.row(1)
+    assert (row.uid_dest, row.proven_run, row.stage, row.uidnext) == (None, None, Stage.VERIFIED, 1)
+    assert state.row(2).uid_dest == 4
+    assert state.unknown_uids(INBOX, [5, 101]) == [5, 101]
+    assert [row.id for row in state.unplaced(INBOX)] == [1]
+
+
+def test_an_index_entry_that_changed_is_looked_at_again() -> None:
+    state = memory_state()
+    state.index(INBOX, [(5, b"i" * 16, 10)])
+    state.learn(INBOX, 5, b"c" * 32)
+    state.index(INBOX, [(5, b"j" * 16, 10)])
+    assert state.lookup(INBOX, [b"i" * 16]) == {}
+    assert state.lookup(INBOX, [b"j" * 16]) == {b"j" * 16: [Candidate(None, 5, 10, None)]}
+
+
+# --- adding up --------------------------------------------------------------------------------
+
+
+def test_the_tally_names_every_part() -> None:
+    state = listed(9)
+    data = mail("a")
+    rows = [replace(intended(state.row(number), data), uid_dest=None) for number in range(1, 10)]
+    state.commit([(rows[0], rows[1], rows[2])])
+    state.commit([(replace(rows[1], stage=Stage.APPENDED), replace(rows[2], stage=Stage.APPENDED))])
+    state.commit([(replace(verified(replace(rows[2], stage=Stage.APPENDED)), proof="octets, changed: NUL"),)])
+    ends = [
+        replace(rows[3], stage=Stage.DUPLICATE, origin=Origin.THERE),
+        replace(rows[4], stage=Stage.DUPLICATE, origin=Origin.TWIN, twin=1),
+        replace(rows[5], stage=Stage.SKIPPED, origin=None),
+        replace(rows[6], stage=Stage.SET_ASIDE),
+        replace(rows[7], stage=Stage.GONE),
+    ]
+    state.commit([tuple(ends)])
+    state.commit([(replace(ends[0], stage=Stage.RELEASING),)])
+    state.commit([(replace(ends[0], stage=Stage.RELEASED),)])
+    tally = state.tally()
+    assert (tally.listed, tally.copied, tally.there, tally.duplicate) == (9, 2, 1, 1)
+    assert (tally.skipped, tally.set_aside, tally.gone, tally.open) == (1, 1, 1, 2)
+    assert (tally.released, tally.altered, tally.verified, tally.octets) == (1, 1, 1, 2 * len(data))
+    assert tally.balances
+
+
+STEP = st.tuples(st.integers(1, 4), st.sampled_from(list(Stage)), st.sampled_from([None, *Origin]), st.integers(1, 5))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(STEP, max_size=30))
+def test_the_books_always_balance(steps: list[tuple[int, Stage, Origin | None, int]]) -> None:
+    state = listed(4)
+    for number, stage, origin, uid in steps:
+        row = replace(intended(state.row(number), mail("a")), stage=stage, origin=origin, uid_dest=uid)
+        with suppress(StateError):
+            state.commit([(row,)])
+        tally = state.tally()
+        assert tally.balances
+        assert tally.listed == 4
+
+
+def test_a_hundred_thousand_messages_pass_through(tmp_path: Path) -> None:
+    count = 100_000
+    path = tmp_path / "s.sqlite"
+    state = file_state(path)
+    state.begin_run(1.0)
+    state.begin_session()
+    listing = refs(*((b"uidl-%08d" % number, 4000) for number in range(count)))
+    assert state.record_listing(iter(listing)).new == count
+    assert state.record_listing(iter(listing)).open == count
+    after = 0
+    while works := state.next_work(5000, after):
+        after = works[-1].row.id
+    assert after == count
+    state.index(INBOX, [(uid, uid.to_bytes(16), 10) for uid in range(1, count)])
+    assert state.unknown_uids(INBOX, range(1, count + 2)) == [count, count + 1]
+    state.close()
+    assert os.path.getsize(path) < 60_000_000
+    state = file_state(path)
+    assert state.tally().open == count
+    state.close()
