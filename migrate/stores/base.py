@@ -37,6 +37,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -47,6 +48,9 @@ from ..model import HEADER_LIMIT, MEMORY_LIMIT, Message
 
 class Session(Protocol):
     """One opened store."""
+
+    notices: list[tuple[str, bytes]]
+    """What is worth a line for people, with the server's words: quirks, alerts. Whoever reads it empties it."""
 
     def submit(self, command: Command) -> None:
         """Takes a command in. Its outcome comes from a later ``turn``."""
@@ -147,7 +151,8 @@ class Collector:
     def abandon(self) -> None:
         """Removes what was gathered."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # the last octets do not fit on the disk: they are not wanted any more
+                self._file.close()
         if self._path is not None:
             self._path.unlink(missing_ok=True)
         self._blocks.clear()
@@ -179,9 +184,23 @@ class Collector:
         )
 
     def _grow_header(self, block: bytes) -> None:
+        """Takes in what belongs to the header; ``block`` is searched no further than the header goes."""
+        if not self._header and (end := _header_end(block, 0)) > 0:
+            self._header += block[:end]
+            self._header_ended = True
+            return
         start = max(0, len(self._header) - 3)
         self._header += block[: HEADER_LIMIT - len(self._header)]
-        ends = [end + len(mark) for mark in (b"\n\r\n", b"\n\n") if (end := self._header.find(mark, start)) >= 0]
-        if ends:
-            del self._header[min(ends) :]
-        self._header_ended = bool(ends) or len(self._header) >= HEADER_LIMIT
+        if (end := _header_end(self._header, start)) > 0:
+            del self._header[end:]
+            self._header_ended = True
+        self._header_ended = self._header_ended or len(self._header) >= HEADER_LIMIT
+
+
+def _header_end(octets: bytes | bytearray, start: int) -> int:
+    """Where the first empty line ends, behind CRLF or LF line ends; 0 when there is none before HEADER_LIMIT."""
+    crlf = octets.find(b"\n\r\n", start, HEADER_LIMIT)
+    bare = octets.find(b"\n\n", start, HEADER_LIMIT if crlf < 0 else crlf + 1)
+    if bare >= 0:
+        return bare + 2
+    return crlf + 3 if crlf >= 0 else 0

@@ -1,0 +1,5 @@
+"""Every store against the one contract."""
+
+import pytest
+
+pytest.register_assert_rewrite("tests.stores.contract")
