@@ -1,0 +1,234 @@
+"""What a run is put together from: the state file, the sessions, the engine, the loop."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol, cast
+
+from ..commands import Books, OpenDest, OpenSource
+from ..engine.audit import audit
+from ..engine.rebuild import rebuild
+from ..engine.walk import walk
+from ..errors import Exit, StateError, UsageError
+from ..events import Event, Notice
+from ..model import Checkpoint, Endpoint, Policy, Secret
+from ..rules.dedupe import Digester
+from ..state import (
+    State,
+    TemporarySheet,
+    has_state,
+    open_state,
+    read_state,
+    rebuilding,
+    rehearsal,
+    set_aside,
+    unfinished_elsewhere,
+)
+from ..stores import net
+from ..stores.base import Channel, Session
+from ..stores.imap import ImapAppender
+from ..stores.pop3 import Pop3Reader, Pop3Releaser
+from .loop import Driver
+from .stop import Stop
+
+
+class JobLike(Protocol):
+    """What a run needs to know (config.Job)."""
+
+    @property
+    def source(self) -> Endpoint: ...
+    @property
+    def dest(self) -> Endpoint: ...
+    @property
+    def policy(self) -> Policy: ...
+    @property
+    def state_path(self) -> Path: ...
+    @property
+    def allow_clear(self) -> bool: ...
+    @property
+    def trace_path(self) -> Path | None: ...
+    @property
+    def timeout_s(self) -> float: ...
+
+
+Trace = Callable[[str, bytes], None]
+
+
+def run_job(
+    job: JobLike, source_secret: Secret, dest_secret: Secret, emit: Callable[[Event], None], stop: Stop
+) -> Exit:
+    """The exit code of one migration, after its Finished event.
+
+    Raises StateError or UsageError when the run could not even begin.
+    """
+    with _books(job) as state, _spill_dir(job) as spill_dir, _trace(job.trace_path, emit) as trace:
+        forbid = ""
+        if job.policy.delete_after_s is not None and not job.policy.dry_run:
+            forbid = unfinished_elsewhere(job.state_path, job.source.account)
+        opener = _opener(job, source_secret, dest_secret, spill_dir, trace)
+        return Driver(state, opener, stop, emit).run(walk(job.policy, emit, forbid))
+
+
+def verify_job(
+    job: JobLike, source_secret: Secret, dest_secret: Secret, emit: Callable[[Event], None], stop: Stop
+) -> Exit:
+    """The exit code of one recount, after its Recounted event. Changes nothing, and may run beside a migration.
+
+    Raises StateError where there is a state file that cannot be believed.
+    """
+    with _released(job) as released, _scratch_dir() as spill_dir, _trace(job.trace_path, emit) as trace:
+        sheet = TemporarySheet(released)
+        try:
+            opener = _opener(job, source_secret, dest_secret, spill_dir, trace)
+            # The sheet stands where a migration has its books; the engine knows (engine.reading.ask_sheet).
+            return Driver(cast(Books, sheet), opener, stop, emit).run(audit(job.policy, emit))
+        finally:
+            sheet.close()
+
+
+@contextmanager
+def _released(job: JobLike) -> Iterator[Iterator[Checkpoint] | None]:
+    """What the state file of these accounts says was deleted at the source; None where there is no state file."""
+    if not has_state(job.state_path):
+        yield None
+        return
+    with read_state(job.state_path) as reader:
+        reader.check_accounts(job.source.account, job.dest.account)
+        yield reader.released()
+
+
+@contextmanager
+def _scratch_dir() -> Iterator[Path]:
+    """Where large messages stand while they are compared: nobody else's, and gone afterwards."""
+    try:
+        directory = tempfile.TemporaryDirectory(prefix="popferry-")
+    except OSError as error:
+        raise StateError(
+            f"no directory for temporary files can be made: {error.strerror}",
+            exit=Exit.STATE_UNWRITABLE,
+            hint="Name a directory with free space with TMPDIR.",
+        ) from error
+    with directory as name:
+        yield Path(name)
+
+
+def rebuild_job(
+    job: JobLike, source_secret: Secret, dest_secret: Secret, emit: Callable[[Event], None], stop: Stop
+) -> Exit:
+    """The exit code of one rebuild, after its Finished event. The new state file counts after OK and SET_ASIDE.
+
+    Raises StateError when it could not even begin: USAGE where the old file is sound.
+    """
+    accounts = (job.source.account, job.dest.account)
+    with rebuilding(job.state_path, *accounts, digester=Digester) as making:
+        if making.damage:
+            # Without the path, which names the accounts.
+            name = set_aside(Path("state"), making.number).suffix
+            emit(Notice(f"The state file is damaged; it will be kept beside the new one, its name ending in {name}."))
+        with _spill_dir(job) as spill_dir, _trace(job.trace_path, emit) as trace:
+            opener = _opener(job, source_secret, dest_secret, spill_dir, trace)
+            code = Driver(making.state, opener, stop, emit).run(rebuild(job.policy, emit))
+        if code in (Exit.OK, Exit.SET_ASIDE):
+            making.finish()
+        return code
+
+
+@contextmanager
+def _books(job: JobLike) -> Iterator[State]:
+    accounts = (job.source.account, job.dest.account)
+    if job.policy.dry_run:
+        state = rehearsal(job.state_path, *accounts, digester=Digester)
+    else:
+        state = open_state(job.state_path, *accounts, digester=Digester)
+    try:
+        yield state
+    finally:
+        state.close()
+
+
+@contextmanager
+def _spill_dir(job: JobLike) -> Iterator[Path]:
+    """Where this run's large messages wait, beside the state file; what a killed run left goes first."""
+    path = job.state_path.with_name(job.state_path.name + (".dry-run" if job.policy.dry_run else ".transit"))
+    try:
+        if not job.policy.dry_run:
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield path
+    except OSError as error:
+        raise StateError(
+            f"the directory {path} cannot be used: {error.strerror}",
+            exit=Exit.STATE_UNWRITABLE,
+            hint="Check its owner and its free space.",
+        ) from error
+    finally:
+        if not job.policy.dry_run:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _trace(path: Path | None, emit: Callable[[Event], None]) -> Iterator[Trace | None]:
+    """A function that writes one line of wire dialogue; credentials and bodies are replaced before."""
+    if path is None:
+        yield None
+        return
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise UsageError(f"the trace file {path} cannot be written: {error.strerror}") from error
+    began = time.monotonic()
+    is_lost = False
+    # Not buffered: what a killed run had traced is there.
+    with os.fdopen(handle, "wb", buffering=0) as stream:
+
+        def trace(who: str, line: bytes) -> None:
+            nonlocal is_lost
+            if is_lost:
+                return
+            try:
+                stream.write(f"{time.monotonic() - began:9.3f} {who} ".encode() + line.rstrip(b"\r\n") + b"\n")
+            except OSError as error:
+                is_lost = True  # a full disk costs the trace, not the run
+                emit(Notice(f"nothing more is written to the trace file {path}: {error.strerror}"))
+
+        yield trace
+
+
+def _opener(
+    job: JobLike, source_secret: Secret, dest_secret: Secret, spill_dir: Path, trace: Trace | None
+) -> Callable[[OpenSource | OpenDest], Session]:
+    def connect(endpoint: Endpoint) -> Channel:
+        return net.connect(endpoint, timeout_s=min(30.0, job.timeout_s), allow_clear=job.allow_clear)
+
+    def named(name: str) -> Trace | None:
+        return None if trace is None else lambda who, line: trace(f"{name} {who}", line)
+
+    def open_session(command: OpenSource | OpenDest) -> Session:
+        if isinstance(command, OpenDest):
+            return ImapAppender(
+                job.dest,
+                dest_secret,
+                connect=connect,
+                clock=time.monotonic,
+                trace=named(f"imap{command.lane}"),
+                timeout_s=job.timeout_s,
+            )
+        kind = Pop3Releaser if command.may_release else Pop3Reader
+        return kind(
+            job.source,
+            source_secret,
+            connect=connect,
+            digester=Digester,
+            spill_dir=spill_dir,
+            clock=time.monotonic,
+            trace=named("pop3"),
+            timeout_s=job.timeout_s,
+        )
+
+    return open_session

@@ -1,0 +1,164 @@
+"""Proof that the destination has what it said it took (step 8 of the walk)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Sequence
+from dataclasses import replace
+
+from ..commands import Ask, Commit, FetchHeaders, Outcome, ReadBack, Served
+from ..errors import MessageError
+from ..events import Altered, SetAside, Verified
+from ..model import Checkpoint, MailboxName, Stage, Verify
+from ..rules.dedupe import Digester
+from .pump import Pump
+from .run import Run, Steps, uidl_text
+from .verdict import MISSING, judge, set_aside, settled_digester
+
+SAMPLE = 32  # of so many messages about one is read back whole
+CHUNK = 100
+
+
+class Prover:
+    """Proves rows that the destination acknowledged, beside whatever else is under way."""
+
+    def __init__(self, pump: Pump, on_end: Callable[[Checkpoint], None] = lambda row: None) -> None:
+        self.pump = pump
+        self.on_end = on_end  # told of every row when the books know what the proof said
+        self.run = pump.run
+        self.proved = 0
+
+    def prove(self, lane: int, rows: Sequence[Checkpoint]) -> None:
+        """Starts the proof of rows APPENDED with a uid, all of one mailbox."""
+        whole = [row for row in rows if self._needs_octets(row)]
+        chosen = {row.id for row in whole}
+        by_size = [row for row in rows if row.id not in chosen]
+        if whole:
+            self._read(lane, whole)
+        if by_size:
+            mailbox, uids = _where(by_size)
+            self.pump.start(FetchHeaders(lane, mailbox, uids, ()), lambda outcome: self._sized(lane, by_size, outcome))
+
+    def _needs_octets(self, row: Checkpoint) -> bool:
+        self.proved += 1
+        if self.run.wants_deletion or self.run.policy.verify is Verify.FULL or self.proved == 1:
+            return True
+        fingerprint = row.fingerprint
+        assert fingerprint is not None
+        # A server may change octets that are not clean; a clean message it must keep.
+        return fingerprint.settled is not None or fingerprint.exact[0] % SAMPLE == 0
+
+    def _sized(self, lane: int, rows: list[Checkpoint], outcome: Outcome) -> None:
+        if outcome.error is not None:
+            self.pump.fail(outcome.error)
+            return
+        served: dict[int | None, Served] = {one.uid: one for one in outcome.value}
+        same: list[Checkpoint] = []
+        other: list[Checkpoint] = []
+        for row in rows:
+            assert row.fingerprint is not None
+            one = served.get(row.uid_dest)
+            (same if one is not None and one.octets == row.fingerprint.octets else other).append(row)
+        if same:
+            self._commit([self._verified(row, "size") for row in same], "size")
+        if other and self.pump.may_start:
+            self._read(lane, other)
+
+    def _read(self, lane: int, rows: list[Checkpoint]) -> None:
+        mailbox, uids = _where(rows)
+        is_clean = all(row.fingerprint is not None and row.fingerprint.settled is None for row in rows)
+        command = ReadBack(lane, mailbox, uids, Digester if is_clean else settled_digester)
+        self.pump.start(command, lambda outcome: self._served(rows, outcome))
+
+    def _served(self, rows: list[Checkpoint], outcome: Outcome) -> None:
+        if outcome.error is not None:
+            self.pump.fail(outcome.error)
+            return
+        good = []
+        for row in rows:
+            result = judge(row, outcome.value.get(row.uid_dest))
+            if isinstance(result, MessageError):
+                self._refuse(row, result)
+                continue
+            proof = "octets" + (f", changed: {'; '.join(result)}" if result else "")
+            good.append(self._verified(row, proof))
+            if result:
+                self.run.emit(Altered(row.id, uidl_text(row), result))
+        if good:
+            self._commit(good, "octets")
+
+    def _verified(self, row: Checkpoint, proof: str) -> Checkpoint:
+        proven = self.run.number if proof.startswith("octets") else None
+        at = row.verified_at or int(self.run.fetched_at)
+        return replace(
+            row, stage=Stage.VERIFIED, proof=proof, verified_at=at, proven_run=proven, reason="", is_spooled=False
+        )
+
+    def _commit(self, rows: list[Checkpoint], kind: str) -> None:
+        ids = [row.id for row in rows]
+
+        def done(outcome: Outcome) -> None:
+            if outcome.error is not None:
+                self.pump.fail(outcome.error)
+                return
+            self.run.note_achieved(len(rows))
+            self.run.emit(Verified(len(rows), kind))
+            for row in rows:
+                self.on_end(row)
+            # Removing what was never spooled costs nothing, so nobody has to remember what was.
+            if self.run.uses_spool:
+                self.pump.start(Ask(lambda books: books.unspool(ids)), self._unspooled)
+
+        self.pump.start(Commit(tuple(rows)), done)
+
+    def _unspooled(self, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            self.pump.fail(outcome.error)
+
+    def _refuse(self, row: Checkpoint, error: MessageError) -> None:
+        aside = set_aside(row, error, None, row.fetched_session)
+        if error is MISSING:
+            aside = replace(aside, uid_dest=None)
+
+        def done(outcome: Outcome) -> None:
+            if outcome.error is not None:
+                self.pump.fail(outcome.error)
+                return
+            self.run.aside.add(row.id)
+            self.run.emit(SetAside(row.id, uidl_text(row), error.what, "", error.hint))
+            self.on_end(aside)
+
+        self.pump.start(Commit((aside,)), done)
+
+
+def _where(rows: Sequence[Checkpoint]) -> tuple[MailboxName, list[int]]:
+    mailbox = rows[0].mailbox
+    assert mailbox is not None
+    return mailbox, [row.uid_dest for row in rows if row.uid_dest is not None]
+
+
+def prove_rest(run: Run) -> Steps[None]:
+    """Proves what earlier runs, or servers that do not say uids, left acknowledged and unproven."""
+    after = 0
+    while True:
+        rows = yield from run.ask(lambda books, after=after: books.awaiting_proof(1000, after))  # type: ignore[misc]
+        if not rows:
+            return
+        after = rows[-1].id
+        # What an earlier run kept beside the state file has to go too.
+        run.uses_spool = run.uses_spool or any(row.is_spooled for row in rows)
+        pump = Pump(run)
+        prover = Prover(pump)
+        for chunk in _chunks(rows, run.mailboxes):
+            prover.prove(run.lanes[0], chunk)
+        yield from pump.steps(lambda: None)
+        if pump.fatal is not None:
+            raise pump.fatal
+        run.check_stop()
+
+
+def _chunks(rows: Sequence[Checkpoint], mailboxes: Container[MailboxName | None]) -> list[list[Checkpoint]]:
+    groups: dict[MailboxName | None, list[Checkpoint]] = {}
+    for row in rows:
+        if row.mailbox in mailboxes:
+            groups.setdefault(row.mailbox, []).append(row)
+    return [group[i : i + CHUNK] for group in groups.values() for i in range(0, len(group), CHUNK)]

@@ -1,0 +1,184 @@
+"""A new state file from what both ends have, where the old one is lost.
+
+The source is listed and fetched, and every message is bound to the copy that
+the destination has of it, one copy for one message, wherever in the folder it
+stands: nobody remembers any more which of them are ours (R5, R6). What has no
+copy stays LISTED for the next migration. Nothing is uploaded, nothing deleted,
+and the source is left without QUIT, so that it counts nothing as fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol, cast
+
+from ..commands import (
+    Books,
+    CloseDest,
+    CloseSource,
+    Commit,
+    ListSource,
+    MailboxMemory,
+    OpenDest,
+    OpenMailbox,
+    Outcome,
+    Tally,
+)
+from ..errors import EXIT_PRECEDENCE, Exit, MigrateError, Retry, StateError, StoreError
+from ..events import Connected, Counting, Event, Finished, Notice, Scanned
+from ..model import MailboxName, Policy
+from .audit import open_to_read
+from .cases import UPLOAD, Case, Decision, served_session
+from .recover import scan, settle
+from .run import Run, Steps, Stopped
+from .transfer import Transfer
+from .walk import code_of, drop, passes, sentence
+
+
+@dataclass(frozen=True, slots=True)
+class TakenUp:
+    """What became of the messages that the old state had kept beside it."""
+
+    messages: int  # of rows that need them
+    damaged: int  # left where they are
+    after: int  # rows above this id were made for messages that the source lists no more
+
+
+class NewBooks(Books, Protocol):
+    """The books of a state in the making."""
+
+    def take_up(self) -> tuple[int, int, int]:
+        """Takes the spool of the old state over; called when every listed message is fetched. Value: how many
+        messages, how many are damaged and left, and the highest row id before those it made."""
+
+
+def rebuild(policy: Policy, emit: Callable[[Event], None]) -> Steps[Exit]:
+    """The exit code, after the event Finished. The books are complete when it is OK or SET_ASIDE."""
+    run = Run(policy, emit)
+    problems: list[MigrateError] = []
+    tally = Tally()
+    try:
+        wall = yield from run.wall()
+        run.number, _ = yield from run.ask(lambda books: books.begin_run(wall))
+        # Whoever lost the state file may have lost a run with it.
+        yield from settle(run, 0)
+        problems = yield from passes(run, _one_pass)
+        yield from drop(run)
+        tally = yield from run.ask(lambda books: books.tally())
+        if tally.set_aside:
+            yield from _lower_floor(run)
+    except StateError as error:
+        problems = [error]
+        yield from drop(run)
+    except Stopped:
+        tally = Tally()
+    code = _exit_code(run, problems, tally)
+    emit(Finished(tally, int(code), tuple(sentence(problem) for problem in problems)))
+    return code
+
+
+def _one_pass(run: Run) -> Steps[None]:
+    run.taken.clear()
+    run.mailboxes.clear()
+    yield from _open_destination(run)
+    yield from open_to_read(run)
+    yield from _begin_session(run)
+    refs = yield from run.do(ListSource())
+    run.has_worked = True
+    listing = yield from run.ask(lambda books: books.record_listing(refs))
+    run.emit(Counting("source", listing.open + listing.unsure, listing.octets))
+    yield from Rebinding(run).steps()
+    yield from _take_up_spool(run)
+    yield from run.do(CloseSource(quit=False))
+    yield from run.do(CloseDest(0))
+
+
+def _open_destination(run: Run) -> Steps[None]:
+    mailbox = run.policy.mailbox
+    run.dest = yield from run.do(OpenDest(0))
+    assert run.dest is not None
+    run.emit(Connected("destination", run.dest.greeting))
+    status = yield from run.do(OpenMailbox(0, mailbox, create=False))
+    if status is None:
+        run.emit(Notice(f"The folder {mailbox} is not at the destination: nothing can be found there."))
+        return
+    run.mailboxes[mailbox] = status
+    # Every copy may be ours, so each may be adopted; for later runs, all of this was there before them.
+    run.floors[mailbox] = 1
+    yield from _remember(run, mailbox, MailboxMemory(status.uidvalidity, status.uidnext, scanned=1))
+    looked_at = yield from scan(run, mailbox)
+    run.emit(Scanned(str(mailbox), looked_at, 0))
+
+
+def _remember(run: Run, mailbox: MailboxName, fresh: MailboxMemory) -> Steps[None]:
+    known = yield from run.ask(lambda books: books.mailbox(mailbox))
+    if known is None:
+        yield from run.ask(lambda books: books.remember_mailbox(mailbox, fresh))
+    elif known.uidvalidity != fresh.uidvalidity:
+        error = StoreError(
+            f"the destination renumbered {mailbox} while it was read",
+            retry=Retry.LATER,
+            hint="Run the same command again.",
+        )
+        error.end = "destination"
+        raise error
+
+
+def _lower_floor(run: Run) -> Steps[None]:
+    """What could not be fetched now may have its copy among what is there: later runs may still adopt that."""
+    mailbox = run.policy.mailbox
+    known = yield from run.ask(lambda books: books.mailbox(mailbox))
+    if known is not None:
+        yield from run.ask(lambda books: books.remember_mailbox(mailbox, replace(known, floor=1)))
+
+
+def _begin_session(run: Run) -> Steps[None]:
+    run.session = yield from run.ask(lambda books: books.begin_session())
+    run.matched.clear()
+
+
+def _take_up_spool(run: Run) -> Steps[None]:
+    """What the old state had kept beside it, perhaps as the only copy, is kept for the new one."""
+    taken = TakenUp(*(yield from run.ask(lambda books: cast(NewBooks, books).take_up())))
+    if taken.damaged:
+        run.emit(Notice(f"Messages in the spool that are damaged and were left there: {taken.damaged:,}."))
+    if taken.messages:
+        run.emit(Notice(f"Messages taken over from the spool of the old state file: {taken.messages:,}."))
+        yield from Rebinding(run, after=taken.after).steps()
+
+
+class Rebinding(Transfer):
+    """Fetches what is listed, and binds it to what the destination has. Starts no upload."""
+
+    def __init__(self, run: Run, *, after: int = 0) -> None:
+        super().__init__(run)
+        self.after = after
+
+    def _decided(self, case: Case, decision: Decision) -> None:
+        if decision is not UPLOAD or case.is_stale:
+            super()._decided(case, decision)
+            return
+        # It has no copy. What it is stays in the books: its copy in the spool is found by that.
+        row = replace(
+            case.work.row, fingerprint=case.message.fingerprint, fetched_session=served_session(self.run, case)
+        )
+        self._drop(case)
+        self.pump.start(Commit((row,)), self._left_open)
+
+    def _left_open(self, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            self.pump.fail(outcome.error)
+        else:
+            self.run.progress += 1
+
+
+def _exit_code(run: Run, problems: list[MigrateError], tally: Tally) -> Exit:
+    if run.is_stopping:
+        return Exit.INTERRUPTED
+    codes = {code_of(problem) for problem in problems}
+    if tally.set_aside:
+        codes.add(Exit.SET_ASIDE)
+    if not tally.balances:
+        codes.add(Exit.UNEXPECTED)
+    return next((code for code in EXIT_PRECEDENCE if code in codes), Exit.OK)

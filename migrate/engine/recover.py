@@ -1,0 +1,253 @@
+"""Before anything is sent: look at the destination and find what is ours there.
+
+The rules of recovery (docs/architecture.md): wait for uploads of dead
+connections (R4), scan every uid not seen yet (R1), let rows that the
+destination acknowledged claim their copies first, one uid for one row (R6),
+adopt a copy of an open intent instead of sending it again (R2, R5), and take
+every uid as void when UIDVALIDITY changed (R10).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..commands import Candidate, Commit, FetchHeaders, MailboxMemory, MailboxStatus, OpenMailbox, ReadBack, SearchUids
+from ..events import Doubled, Notice, Scanned, SetAside, Settling
+from ..model import Checkpoint, Fingerprint, MailboxName, Origin, Stage
+from ..rules.dedupe import INDEX_FIELDS, index_of
+from ..rules.fidelity import compare
+from .run import Run, Steps, uidl_text
+from .verdict import MISSING, set_aside, settled_digester
+
+SCAN_CHUNK = 2000  # messages whose headers are asked for at once
+READ_CHUNK = 50  # messages read back at once
+
+# Without a uid these have no proof of being at the destination.
+UNSURE = frozenset({Stage.INTENDED, Stage.APPENDED})
+
+
+def recover(run: Run) -> Steps[None]:
+    """Selects every mailbox that matters and leaves no INTENDED row behind."""
+    yield from _settle(run)
+    named = yield from run.ask(lambda books: books.open_mailboxes())
+    for mailbox in [*named, *([] if run.policy.mailbox in named else [run.policy.mailbox])]:
+        status = yield from run.do(OpenMailbox(run.lanes[0], mailbox, create=mailbox == run.policy.mailbox))
+        if status is None:
+            run.emit(Notice(f"The folder {mailbox} is not at the destination any more."))
+            rows = yield from run.ask(lambda books, name=mailbox: books.unplaced(name))  # type: ignore[misc]
+            yield from _list_again(run, [row for row in rows if row.stage in UNSURE])
+            continue
+        run.mailboxes[mailbox] = status
+        yield from _check_uidvalidity(run, mailbox, status)
+        memory = yield from run.ask(lambda books, name=mailbox: books.mailbox(name))  # type: ignore[misc]
+        assert memory is not None
+        run.windows.setdefault(mailbox, memory.scanned)
+        looked_at = yield from scan(run, mailbox)
+        adopted = yield from claim(run, mailbox)
+        if looked_at or adopted:
+            run.emit(Scanned(str(mailbox), looked_at, adopted))
+        run.check_stop()
+
+
+def _settle(run: Run) -> Steps[None]:
+    if (yield from run.ask(lambda books: books.settle_open())):
+        tally = yield from run.ask(lambda books: books.tally())
+        yield from settle(run, tally.open)
+
+
+def settle(run: Run, messages: int) -> Steps[None]:
+    """Waits until what an interrupted run had under way has arrived, or never will (R4)."""
+    left = run.policy.settle_s
+    reason = "an upload of an interrupted run may still arrive at the destination"
+    while left > 0:
+        run.emit(Settling(left, messages, reason))
+        step = min(1.0, left)
+        yield from run.wait(step)
+        left -= step
+    run.emit(Settling(0.0, messages, reason))
+
+
+def _check_uidvalidity(run: Run, mailbox: MailboxName, status: MailboxStatus) -> Steps[None]:
+    memory = yield from run.ask(lambda books: books.mailbox(mailbox))
+    if status.uidvalidity == 0:
+        run.forbid_deletion(f"the destination gives no UIDVALIDITY for {mailbox}")
+    if memory is not None and memory.uidvalidity == status.uidvalidity:
+        if status.uidnext < memory.floor:
+            # UIDNEXT never goes down (RFC 3501 §2.3.1.1), so the one before was not true: copies of ours may be below.
+            memory = replace(memory, floor=1, scanned=1)
+            yield from run.ask(lambda books, memory=memory: books.remember_mailbox(mailbox, memory))  # type: ignore[misc]
+        run.floors[mailbox] = memory.floor
+        return
+    floor = status.uidnext
+    if memory is not None:
+        touched = yield from run.ask(lambda books: books.forget_uids(mailbox))
+        run.emit(Notice(f"The destination renumbered {mailbox}: {touched} messages are looked for again by content."))
+        floor = 1
+    run.floors[mailbox] = floor
+    fresh = MailboxMemory(status.uidvalidity, floor, scanned=1)
+    yield from run.ask(lambda books: books.remember_mailbox(mailbox, fresh))
+
+
+def scan(run: Run, mailbox: MailboxName) -> Steps[int]:
+    """How many messages were looked at: every uid of the mailbox that neither index nor a row knew."""
+    lane = run.lanes[0]
+    memory = yield from run.ask(lambda books: books.mailbox(mailbox))
+    assert memory is not None
+    uids = yield from run.do(SearchUids(lane, mailbox, memory.scanned))
+    fresh: list[int] = yield from run.ask(lambda books: books.unknown_uids(mailbox, uids))
+    unserved: set[int] = set()
+    for start in range(0, len(fresh), SCAN_CHUNK):
+        chunk = fresh[start : start + SCAN_CHUNK]
+        served = yield from run.do(FetchHeaders(lane, mailbox, chunk, INDEX_FIELDS))
+        entries = [(one.uid, index_of(one.header)[0], one.octets) for one in served]
+        yield from run.ask(lambda books, entries=entries: books.index(mailbox, entries))  # type: ignore[misc]
+        unserved.update(set(chunk) - {one.uid for one in served})
+        run.check_stop()
+    if uids:
+        # What SEARCH names and FETCH does not serve was not seen: the next scan begins there.
+        seen = replace(memory, scanned=max(memory.scanned, min(unserved, default=uids[-1] + 1)))
+        yield from run.ask(lambda books: books.remember_mailbox(mailbox, seen))
+    return len(fresh)
+
+
+def claim(run: Run, mailbox: MailboxName, *, is_final: bool = False) -> Steps[int]:
+    """How many rows without a uid found their copy. What has none is listed again.
+
+    ``is_final``: we are at the end of a session that uploaded; what was
+    acknowledged and is not there is set aside, to be tried by the next run.
+    """
+    rows = yield from run.ask(lambda books: books.unplaced(mailbox))
+    rows = [row for row in rows if row.fingerprint is not None]
+    if not rows:
+        return 0
+    free, disputed = yield from _free_copies(run, mailbox, rows)
+    status = run.mailboxes[mailbox]
+    changed: list[Checkpoint] = []
+    missing: list[Checkpoint] = []
+    found = 0
+    for row in rows:
+        uid = _take(row, free, _lowest(row, status, is_final=is_final))
+        if uid is not None:
+            found += 1
+            # A copy found again under a new UIDVALIDITY is nothing new, else a server that changes it would hold us.
+            run.progress += row.stage in UNSURE
+            if uid in disputed:
+                changed.append(replace(disputed[uid], uid_dest=None))
+            changed.append(_placed(row, status.uidvalidity, uid))
+        else:
+            missing.append(row)
+    yield from _commit_all(run, changed)
+    if is_final:
+        yield from _refuse(run, [row for row in missing if row.stage is Stage.APPENDED])
+    else:
+        yield from _list_again(run, [row for row in missing if row.stage in UNSURE])
+    return found
+
+
+def _refuse(run: Run, rows: Sequence[Checkpoint]) -> Steps[None]:
+    yield from _commit_all(run, [set_aside(row, MISSING, None, None) for row in rows])
+    for row in rows:
+        run.aside.add(row.id)
+        run.emit(SetAside(row.id, uidl_text(row), MISSING.what, "", MISSING.hint))
+
+
+def _list_again(run: Run, rows: Sequence[Checkpoint]) -> Steps[None]:
+    """Looked for and not there: it was never stored, or the server's OK was not true."""
+    yield from _commit_all(run, [replace(row, stage=Stage.LISTED, origin=None, uid_dest=None) for row in rows])
+
+
+def _commit_all(run: Run, rows: Sequence[Checkpoint]) -> Steps[None]:
+    for start in range(0, len(rows), 200):
+        yield from run.do(Commit(tuple(rows[start : start + 200])))
+
+
+# Copies that no row claims, by index and then by uid ascending: twins share an index.
+Free = dict[bytes, dict[int, Fingerprint]]
+
+
+def _free_copies(
+    run: Run, mailbox: MailboxName, rows: Sequence[Checkpoint]
+) -> Steps[tuple[Free, dict[int, Checkpoint]]]:
+    """Copies at the destination that one of these rows may be: those that no row claims, and
+    those that a row set aside claims although other octets were found there, with that row."""
+    indexes = list({row.fingerprint.key.index for row in rows if row.fingerprint})
+    uids: set[int] = set()
+    disputed: dict[int, Checkpoint] = {}
+    for start in range(0, len(indexes), 500):
+        part = indexes[start : start + 500]
+        found: dict[bytes, list[Candidate]] = yield from run.ask(
+            lambda books, part=part: books.lookup(mailbox, part)  # type: ignore[misc]
+        )
+        for one in (candidate for candidates in found.values() for candidate in candidates):
+            if one.row is None and one.uid is not None:
+                uids.add(one.uid)
+            elif one.row is not None and one.row.stage is Stage.SET_ASIDE and one.row.uid_dest is not None:
+                disputed[one.row.uid_dest] = one.row
+    free: Free = defaultdict(dict)
+    for uid, served in (yield from read_back(run, mailbox, sorted(uids | disputed.keys()))).items():
+        free[served.key.index][uid] = served
+    return free, disputed
+
+
+def read_back(run: Run, mailbox: MailboxName, uids: Sequence[int]) -> Steps[dict[int, Fingerprint]]:
+    """The fingerprints of these copies as served now, by uid ascending; missing ones are left out."""
+    served: dict[int, Fingerprint] = {}
+    for start in range(0, len(uids), READ_CHUNK):
+        command = ReadBack(run.lanes[0], mailbox, uids[start : start + READ_CHUNK], settled_digester)
+        part = yield from run.do(command)
+        served.update((uid, part[uid]) for uid in command.uids if uid in part)
+    return served
+
+
+def _lowest(row: Checkpoint, status: MailboxStatus, *, is_final: bool) -> int:
+    """The lowest uid that a copy made by this row's intent can have."""
+    if row.uidnext is None or row.uidvalidity != status.uidvalidity:
+        return 1  # the bracket holds only under the UIDVALIDITY of the intent
+    # Before we append anything no intent can have seen a higher UIDNEXT than there is now, unless it was not true.
+    return row.uidnext if is_final or row.uidnext <= status.uidnext else 1
+
+
+def _take(row: Checkpoint, free: Free, low: int) -> int | None:
+    """The uid of the first free copy of this row's message from ``low`` on, which is free no more."""
+    assert row.fingerprint is not None
+    twins = free.get(row.fingerprint.key.index, {})
+    for uid, served in twins.items():
+        if uid >= low and compare(row.fingerprint, served).is_same:
+            del twins[uid]
+            return uid
+    return None
+
+
+def _placed(row: Checkpoint, uidvalidity: int, uid: int) -> Checkpoint:
+    stage = Stage.APPENDED if row.stage in (Stage.INTENDED, Stage.SET_ASIDE) else row.stage
+    origin = row.origin or Origin.COPIED
+    return replace(row, stage=stage, origin=origin, uidvalidity=uidvalidity, uid_dest=uid, reason="")
+
+
+def look_for_doubles(run: Run, mailbox: MailboxName) -> Steps[None]:
+    """The second look of a run (R4): a second copy of what we uploaded, come since our last run, is reported."""
+    if mailbox not in run.windows:
+        return
+    yield from scan(run, mailbox)
+    low = max(run.windows[mailbox], run.floors[mailbox])
+    suspects = yield from run.ask(lambda books: books.suspects(mailbox, low))
+    served = yield from read_back(run, mailbox, suspects)
+    indexes = list({one.key.index for one in served.values()})
+    known: dict[bytes, list[Candidate]] = yield from run.ask(lambda books: books.lookup(mailbox, indexes))
+    doubles: dict[int, list[int]] = defaultdict(list)
+    rows: dict[int, Checkpoint] = {}
+    for uid, one in served.items():
+        for candidate in known.get(one.key.index, ()):
+            row = candidate.row
+            if row is None or row.uid_dest is None or row.fingerprint is None:
+                continue
+            if compare(row.fingerprint, one).is_same:
+                doubles[row.id].append(uid)
+                rows[row.id] = row
+                break
+    for row_id, copies in doubles.items():
+        own = rows[row_id].uid_dest
+        assert own is not None
+        run.emit(Doubled(row_id, uidl_text(rows[row_id]), (own, *copies)))

@@ -1,0 +1,130 @@
+"""What all phases of one run share: policy, numbers, the way to ask the world for something."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from ..commands import Ask, Books, Command, DestFacts, Instant, MailboxStatus, Now, Outcome, SourceFacts, Wait
+from ..errors import MigrateError
+from ..events import DeletionOff, Event, Stopping
+from ..model import Checkpoint, MailboxName, Policy, display
+
+DAY_S = 86400
+
+T = TypeVar("T")
+
+# A phase yields commands to start and is sent one outcome at a time.
+Steps = Generator[Sequence[Command], Outcome, T]
+
+
+class Stopped(Exception):
+    """A person asked to stop, and nothing is in flight."""
+
+
+@dataclass(slots=True)
+class Run:
+    """The facts of this run that several phases need. Nothing here is durable."""
+
+    policy: Policy
+    emit: Callable[[Event], None]
+    number: int = 0
+    session: int = 0  # of the source
+    began: Instant | None = None
+    fetched_at: float = 0.0  # wall time of the listing, for dates that nothing else tells
+    is_stopping: bool = False
+    has_worked: bool = False  # both ends were reached and the source was listed
+    deletion_off: str = ""  # why nothing may be deleted in this run; empty: it may
+    source: SourceFacts | None = None
+    dest: DestFacts | None = None
+    lanes: tuple[int, ...] = (0,)
+    mailboxes: dict[MailboxName, MailboxStatus] = field(default_factory=dict)
+    floors: dict[MailboxName, int] = field(default_factory=dict)  # MailboxMemory.floor of each
+    windows: dict[MailboxName, int] = field(default_factory=dict)  # lowest uid that came since our last run
+    taken: set[tuple[MailboxName, int]] = field(default_factory=set)  # uids adopted in this pass
+    matched: set[int] = field(default_factory=set)  # rows that a message of the source session turned out to be
+    uses_spool: bool = False
+    started: int = 0  # messages begun in this run, for --limit
+    fetched: int = 0  # messages fetched in this source session
+    loose: int = 0  # of those, how many neither the destination nor the spool nor a row knows of
+    marked: int = 0  # messages that the source took for deletion in this run, for --max-delete
+    again: int = 0  # of those marked in the source session, how many the source had confirmed as deleted before
+    kept: set[int] = field(default_factory=set)  # rows whose deletion was asked for and refused by the gates
+    aside: set[int] = field(default_factory=set)  # rows set aside in this run: the next run tries them again
+    achieved: int = 0  # messages that came to a good end, or were deleted: another listing may bring more
+    progress: int = 0  # the same, and first copies: tells a retry that it is worth while
+
+    @property
+    def wants_deletion(self) -> bool:
+        return self.policy.delete_after_s is not None and not self.policy.dry_run
+
+    def note_achieved(self, messages: int) -> None:
+        self.achieved += messages
+        self.progress += messages
+
+    def forbid_deletion(self, reason: str) -> None:
+        """Nothing is deleted in this run from now on. Only the first reason is said."""
+        if self.wants_deletion and not self.deletion_off:
+            self.emit(DeletionOff(reason))
+        self.deletion_off = self.deletion_off or reason
+
+    def note_stop(self) -> None:
+        if not self.is_stopping:
+            self.is_stopping = True
+            self.emit(Stopping())
+
+    def do(self, command: Command) -> Steps[Any]:
+        """The value of one command. Raises its error. Nothing else may be owed."""
+        outcome = yield (command,)
+        while outcome.command is not command:
+            if outcome.command is not None:
+                raise AssertionError(f"an outcome nobody waits for: {type(outcome.command).__name__}")
+            self.note_stop()
+            outcome = yield ()
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.value
+
+    def ask(self, call: Callable[[Books], T]) -> Steps[T]:
+        value: T = yield from self.do(Ask(call))
+        return value
+
+    def gather(self, commands: Sequence[Command]) -> Steps[list[Outcome]]:
+        """The outcomes of commands that are all under way at once, in their order."""
+        ended: dict[Command, Outcome] = {}
+        outcome = yield commands
+        while True:
+            if outcome.command is None:
+                self.note_stop()
+            else:
+                ended[outcome.command] = outcome
+            if len(ended) == len(commands):
+                return [ended[command] for command in commands]
+            outcome = yield ()
+
+    def wait(self, seconds: float) -> Steps[None]:
+        yield from self.do(Wait(seconds))
+        self.check_stop()
+
+    def wall(self) -> Steps[float]:
+        """The time of day. A clock that jumped since the run began makes every date doubtful: no deletion."""
+        now: Instant = yield from self.do(Now())
+        began = self.began = self.began or now
+        jump_s = (now.wall - began.wall) - (now.monotonic - began.monotonic)
+        if abs(jump_s) > DAY_S:
+            self.forbid_deletion("the clock of this machine jumped by more than a day during this run")
+        return now.wall
+
+    def check_stop(self) -> None:
+        if self.is_stopping:
+            raise Stopped
+
+
+def uidl_text(row: Checkpoint) -> str:
+    """The UIDL as people may see it."""
+    return display(row.uid)
+
+
+def said(error: MigrateError) -> str:
+    return display(error.said) if error.said else ""

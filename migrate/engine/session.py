@@ -1,0 +1,67 @@
+"""One session at the source: how it opens, what its listing means, how it may end."""
+
+from __future__ import annotations
+
+from ..commands import ListingFacts, ListSource, OpenSource
+from ..errors import Cause, Retry, StoreError
+from ..events import Connected, Gone, Listed, Notice
+from .run import Run, Steps
+
+LONGEST_LOGIN_DELAY_S = 300
+
+
+def open_source(run: Run, *, may_release: bool) -> Steps[None]:
+    run.source = yield from run.do(OpenSource(may_release))
+    assert run.source is not None
+    run.emit(Connected("source", run.source.greeting))
+    run.session = yield from run.ask(lambda books: books.begin_session())
+    run.fetched = run.loose = 0
+    run.matched.clear()
+    run.fetched_at = yield from run.wall()
+
+
+def take_listing(run: Run) -> Steps[ListingFacts]:
+    refs = yield from run.do(ListSource())
+    listing = yield from run.ask(lambda books: books.record_listing(refs))
+    run.emit(Listed(listing.messages, listing.octets, listing.new, listing.done, listing.open, listing.unsure))
+    return listing
+
+
+def check_listing(run: Run, listing: ListingFacts) -> Steps[None]:
+    if listing.messages == 0 and listing.vanished_open:
+        if not run.policy.accept_missing:
+            error = StoreError(
+                f"the source is suddenly empty, with {listing.vanished_open} messages still to copy",
+                cause=Cause.UNREACHABLE,
+                retry=Retry.LATER,
+                hint="If they were really removed, run again with --accept-missing; else try again later.",
+            )
+            error.end = "source"
+            raise error
+        run.emit(Gone((yield from run.ask(lambda books: books.accept_missing()))))
+    known = listing.vanished + listing.messages - listing.new
+    if listing.vanished > 10 and listing.vanished * 5 > known and listing.new * 2 > listing.vanished:
+        run.forbid_deletion(
+            f"{listing.vanished} known UIDLs are gone and {listing.new} are new: the source seems to have renumbered"
+        )
+
+
+def may_quit(run: Run) -> Steps[bool]:
+    if run.loose:
+        return False
+    return not (yield from run.ask(lambda books: books.retrieved_unsafe(run.session)))
+
+
+def may_list_again(run: Run, *, has_achieved: bool, has_deleted: bool) -> Steps[bool]:
+    """A listing may be capped: it is asked for again until a session achieves nothing more."""
+    assert run.source is not None
+    if not has_achieved:
+        return False
+    delay = run.source.login_delay_s
+    if not delay:
+        return True
+    if not (run.source.may_delete_on_fetch or has_deleted) or delay > LONGEST_LOGIN_DELAY_S:
+        return False
+    run.emit(Notice(f"The source asks for a pause of {delay} s between two logins; waiting before the next listing."))
+    yield from run.wait(delay)
+    return True

@@ -1,0 +1,446 @@
+"""The pipelined middle of a run: fetch, decide, intend, append, verify.
+
+Many commands are under way at once; each has a handler for its outcome. The
+order of safety is kept for every single message: its intent is durable before
+its first octet is sent, its result is durable before anybody hears of it.
+
+Memory is bounded by ``BUDGET``: octets asked of the source or held for the
+destination. What cannot be decided from the header and the books at once is a
+*case*: a small generator that asks one thing after the other (engine.cases).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..commands import Append, Ask, Candidate, Command, Commit, Fetch, Letter, Outcome
+from ..errors import MessageError, MigrateError
+from ..events import Copied, Fetched, Notice, SetAside
+from ..model import MEMORY_LIMIT, AppendUid, Checkpoint, Message, Origin, Stage, Work
+from ..rules.flags import admitted
+from ..rules.place import place
+from . import cases
+from .cases import DONE, LOOK_AGAIN, UPLOAD, Case, CaseSteps, Decision
+from .proof import Prover
+from .pump import Pump
+from .refused import look_after_refusal
+from .run import Run, Steps, said, uidl_text
+from .uids import UidBook
+from .verdict import set_aside
+
+BUDGET = 16 * 1024 * 1024  # octets asked of the source, or held until the destination has them
+FETCHES = 4096  # RETR commands under way
+WORK_CHUNK = 1024  # work items asked of the books at once
+GUESS = 64 * 1024  # octets assumed for a message whose size the source did not list
+
+
+class Transfer:
+    """One pass over the work of a source session."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.pump = Pump(run)
+        self.prover = Prover(self.pump, self._proved)
+        self.work: deque[Work] = deque()
+        self.after = 0  # id of the last work item asked for
+        self.is_exhausted = False
+        self.is_asking = False
+        self.fetching = 0
+        self.held = 0  # octets, see BUDGET
+        self.arrived: list[Case] = []
+        self.is_looking_up = False
+        self.deciding: dict[bytes, list[Case]] = {}  # cases under way, by index
+        self.behind: dict[bytes, list[Case]] = {}  # wait for a case of their index: what it takes is not theirs
+        self.cases_open = 0
+        self.ready: deque[Case] = deque()
+        self.ready_octets = 0
+        self.in_flight: dict[int, int] = dict.fromkeys(run.lanes, 0)  # batches from intent to answer
+        # Messages between decision and durable answer, for twins that come behind them.
+        self.pending: dict[bytes, list[Case]] = {}
+        self.waiting: dict[int, list[Case]] = {}
+        self.unproved: dict[int, Case] = {}  # acknowledged, with or without a uid, not yet proved
+        self.deferred = 0  # twins of messages that can only be proved at the end: to be fetched once more
+        self.late: list[Work] = []  # from the spool, when everything that is listed has been identified
+        self.uids = {name: UidBook(status.uidnext) for name, status in run.mailboxes.items()}
+
+    def steps(self) -> Steps[None]:
+        """Ends when nothing is left to do, or something fatal came and nothing is under way. Raises that."""
+        yield from self.pump.steps(self._turn)
+        held_back = (*self.waiting.values(), *self.behind.values())
+        rest = [*self.arrived, *self.ready, *(case for cases in held_back for case in cases)]
+        for case in rest:
+            case.message.discard()
+        self.run.loose += len(rest)
+        if self.pump.fatal is not None:
+            raise self.pump.fatal
+        self.run.check_stop()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is on its way to a batch."""
+        upstream = self.fetching or self.arrived or self.is_looking_up or self.cases_open or self.is_asking
+        return not upstream
+
+    def _turn(self) -> None:
+        if self.pump.may_start:
+            self._refill()
+            self._look_up()
+            self._flush()
+
+    # --- fetching ---------------------------------------------------------------------------
+
+    def _refill(self) -> None:
+        if not self.is_exhausted and not self.is_asking and len(self.work) < WORK_CHUNK // 2:
+            after = self.after
+            self.is_asking = True
+            self.pump.start(Ask(lambda books: books.next_work(WORK_CHUNK, after)), self._got_work)
+        if self.late and self.is_exhausted and not self.work and self.is_idle:
+            # A listed message without a UIDL of its own may have turned out to be one of these.
+            self.work.extend(work for work in self.late if work.row.id not in self.run.matched)
+            self.late.clear()
+        limit = self.run.policy.limit
+        while self.work and self.fetching < FETCHES:
+            if limit is not None and self.run.started >= limit:
+                self.work.clear()
+                self.is_exhausted = True
+                return
+            cost = self._cost(self.work[0])
+            if self.held and self.held + cost > BUDGET:
+                return
+            self._fetch(self.work.popleft(), cost)
+
+    def _cost(self, work: Work) -> int:
+        listed = work.row.octets if work.ref is None else work.ref.octets
+        return min(GUESS if listed is None else listed, MEMORY_LIMIT)
+
+    def _got_work(self, outcome: Outcome) -> None:
+        self.is_asking = False
+        if outcome.error is not None:
+            self.pump.fail(outcome.error)
+            return
+        fresh = [work for work in outcome.value if work.row.id not in self.run.aside]
+        self.work.extend(work for work in fresh if work.ref is not None)
+        self.late.extend(work for work in fresh if work.ref is None)
+        self.is_exhausted = len(outcome.value) < WORK_CHUNK
+        if outcome.value:
+            self.after = outcome.value[-1].row.id
+
+    def _fetch(self, work: Work, cost: int) -> None:
+        self.held += cost
+        self.fetching += 1
+        if not work.is_unsure:
+            self.run.started += 1
+        row_id = work.row.id
+        if work.row.is_spooled:
+            self.run.uses_spool = True
+            command: Command = Ask(lambda books: books.spooled(row_id))
+        else:
+            assert work.ref is not None
+            command = Fetch(work.ref)
+        self.pump.start(command, lambda outcome: self._fetched(work, cost, outcome))
+
+    def _fetched(self, work: Work, cost: int, outcome: Outcome) -> None:
+        self.fetching -= 1
+        self.held -= cost
+        if isinstance(outcome.error, MessageError):
+            if work.row.is_spooled and work.ref is not None:  # the spool is damaged, the source still has it
+                self._fetch(replace(work, row=replace(work.row, is_spooled=False)), cost)
+            else:
+                self._set_aside(work.row, outcome.error, None)
+            return
+        if outcome.error is not None:
+            self.pump.fail(outcome.error)
+            return
+        message: Message = outcome.value
+        self.run.fetched += not work.row.is_spooled
+        self.held += message.held
+        self.run.emit(Fetched(message.octets))
+        placement = place(message.header, self.run.policy, self.run.fetched_at)
+        case = Case(work, message, placement, is_served=not work.row.is_spooled)
+        facts = self.run.source
+        if facts is not None and facts.may_delete_on_fetch and not work.row.is_spooled:
+            self._spawn(case, cases.spool_first(self.run, case))
+        else:
+            self.arrived.append(case)
+
+    # --- deciding ---------------------------------------------------------------------------
+
+    def _look_up(self) -> None:
+        """Asks the books about everything that has arrived, in one question at a time."""
+        if not self.arrived or self.is_looking_up:
+            return
+        batch, self.arrived = self.arrived, []
+        self.is_looking_up = True
+        mailbox = batch[0].placement.mailbox
+        later = [case for case in batch if case.placement.mailbox != mailbox]
+        batch = [case for case in batch if case.placement.mailbox == mailbox] if later else batch
+        self.arrived.extend(later)
+        indexes = list({case.message.fingerprint.key.index for case in batch})
+        self.pump.start(
+            Ask(lambda books: books.lookup(mailbox, indexes)), lambda outcome: self._looked_up(batch, outcome)
+        )
+
+    def _looked_up(self, batch: list[Case], outcome: Outcome) -> None:
+        self.is_looking_up = False
+        if outcome.error is not None:
+            self.pump.fail(outcome.error)
+            self.arrived = batch + self.arrived
+            return
+        known: dict[bytes, list[Candidate]] = outcome.value
+        for case in batch:
+            if case.message.fingerprint.key.index in self.deciding:
+                self.behind.setdefault(case.message.fingerprint.key.index, []).append(case)
+                continue
+            candidates = known.get(case.message.fingerprint.key.index, [])
+            candidates = [one for one in candidates if one.row is None or one.row.id != case.work.row.id]
+            if not candidates and not case.work.is_unsure and case.work.row.uid_dest is None:
+                self._decided(case, UPLOAD)
+            else:
+                self._spawn(case, cases.decide(self.run, case, candidates))
+
+    def _spawn(self, case: Case, steps: CaseSteps) -> None:
+        self.cases_open += 1
+        case.is_stale = False
+        self.deciding.setdefault(case.message.fingerprint.key.index, []).append(case)
+        self._step(case, steps, None)
+
+    def _despawn(self, case: Case) -> None:
+        self.cases_open -= 1
+        _remove(self.deciding, case)
+        self.arrived.extend(self.behind.pop(case.message.fingerprint.key.index, []))
+
+    def _step(self, case: Case, steps: CaseSteps, outcome: Outcome | None) -> None:
+        try:
+            if outcome is None:
+                command = next(steps)
+            elif outcome.error is not None:
+                command = steps.throw(outcome.error)
+            else:
+                command = steps.send(outcome.value)
+        except StopIteration as end:
+            self._despawn(case)
+            self._decided(case, end.value)
+        except MessageError as error:
+            self._despawn(case)
+            self._set_aside(case.work.row, error, case)
+        except MigrateError as error:
+            self._despawn(case)
+            self.run.loose += 1
+            self._drop(case)
+            self.pump.fail(error)
+        else:
+            self.pump.start(command, lambda outcome: self._step(case, steps, outcome))
+
+    def _decided(self, case: Case, decision: Decision) -> None:
+        if decision is LOOK_AGAIN or (decision is UPLOAD and case.is_stale):
+            # Stale: a message with this index came to its end while we asked about this one.
+            case.is_stale = False
+            self.arrived.append(case)
+        elif decision is DONE:
+            self._drop(case)
+        elif not self.pump.may_start:
+            self.run.loose += 1
+            self._drop(case)
+        elif (first := cases.twin_under_way(self.run, case, self.pending)) is not None:
+            if self.unproved.get(first.work.row.id) is first and first.work.row.uid_dest is None:
+                self.deferred += 1
+                self._drop(case)
+                return
+            self.waiting.setdefault(first.work.row.id, []).append(case)
+        else:
+            self.pending.setdefault(case.message.fingerprint.key.index, []).append(case)
+            self.ready.append(case)
+            self.ready_octets += case.message.octets
+
+    def _drop(self, case: Case) -> None:
+        self.held -= case.message.held
+        case.message.discard()
+        case.message = case.message.emptied()
+
+    def _proved(self, row: Checkpoint) -> None:
+        case = self.unproved.pop(row.id, None)
+        if case is not None:
+            self._settled(case)
+
+    def _settled(self, case: Case) -> None:
+        """The books know the end of this message: its twins can be decided."""
+        _remove(self.pending, case)
+        for other in self.deciding.get(case.message.fingerprint.key.index, ()):
+            other.is_stale = True
+        self.arrived.extend(self.waiting.pop(case.work.row.id, []))
+        self._drop(case)
+
+    # --- sending ----------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        assert self.run.dest is not None
+        facts = self.run.dest
+        while self.ready:
+            lane = min(self.in_flight, key=lambda one: self.in_flight[one])
+            is_full = len(self.ready) >= facts.batch_count or self.ready_octets >= facts.batch_octets
+            # A batch that is not full goes only when it would otherwise wait for nothing.
+            if self.in_flight[lane] >= facts.in_flight or not (is_full or self.is_idle or not self.in_flight[lane]):
+                return
+            self._intend(lane, self._take_batch())
+
+    def _take_batch(self) -> list[Case]:
+        assert self.run.dest is not None
+        batch = [self.ready.popleft()]
+        octets = batch[0].message.octets
+        while self.ready and len(batch) < self.run.dest.batch_count:
+            case = self.ready[0]
+            if case.placement.mailbox != batch[0].placement.mailbox:
+                break
+            if octets + case.message.octets > self.run.dest.batch_octets:
+                break
+            octets += case.message.octets
+            batch.append(self.ready.popleft())
+        self.ready_octets -= octets
+        return batch
+
+    def _intend(self, lane: int, batch: list[Case]) -> None:
+        mailbox = batch[0].placement.mailbox
+        status = self.run.mailboxes[mailbox]
+        rows = []
+        for case in batch:
+            row = case.work.row
+            rows.append(
+                replace(
+                    row,
+                    stage=Stage.INTENDED,
+                    origin=Origin.COPIED,
+                    mailbox=mailbox,
+                    flags=admitted(case.placement.flags, status.permanent_flags),
+                    internaldate=case.placement.internaldate,
+                    fingerprint=case.message.fingerprint,
+                    uidvalidity=status.uidvalidity,
+                    uidnext=self.uids[mailbox].uidnext,
+                    uid_dest=None,
+                    reason="",
+                    attempts=row.attempts + 1,
+                    fetched_session=cases.served_session(self.run, case),
+                )
+            )
+        self.in_flight[lane] += 1
+        self.pump.start(Commit(tuple(rows)), lambda outcome: self._intended(lane, batch, rows, outcome))
+
+    def _intended(self, lane: int, batch: list[Case], rows: list[Checkpoint], outcome: Outcome) -> None:
+        if outcome.error is not None or self.pump.fatal is not None:
+            if outcome.error is not None:
+                self.pump.fail(outcome.error)
+            self.in_flight[lane] -= 1
+            for case in batch:
+                self._settled(case)
+            return
+        for case, row in zip(batch, rows, strict=True):
+            case.work = replace(case.work, row=row)
+        self._append(lane, batch)
+
+    def _append(self, lane: int, batch: list[Case]) -> None:
+        letters = []
+        for case in batch:
+            row = case.work.row
+            assert row.internaldate is not None
+            letters.append(Letter(case.message, row.flags, row.internaldate))
+        command = Append(lane, batch[0].placement.mailbox, tuple(letters))
+        self.pump.start(command, lambda outcome: self._appended(lane, batch, outcome))
+
+    def _appended(self, lane: int, batch: list[Case], outcome: Outcome) -> None:
+        refusal = outcome.error if isinstance(outcome.error, MessageError) else None
+        if refusal is not None and len(batch) > 1 and self.pump.fatal is None:
+            rows = [case.work.row for case in batch]
+            book = self.uids[batch[0].placement.mailbox]
+            look_after_refusal(self.pump, lane, rows, book, lambda error: self._refused(lane, batch, error))
+            return
+        self.in_flight[lane] -= 1
+        if refusal is not None and len(batch) == 1:
+            self._record(lane, batch, [refusal])
+        elif outcome.error is not None:
+            # Nothing is known: the rows stay INTENDED and are looked for, never sent again blindly.
+            self.pump.fail(outcome.error)
+            for case in batch:
+                self._settled(case)
+        else:
+            self._record(lane, batch, outcome.value)
+
+    def _refused(self, lane: int, batch: list[Case], error: MigrateError | None) -> None:
+        """A batch was refused: halves it until the message at fault stands alone, if nothing of it was stored."""
+        if error is not None or self.pump.fatal is not None:
+            self._appended(lane, batch, Outcome(None, error=error or self.pump.fatal))
+            return
+        self.in_flight[lane] += 1
+        self._append(lane, batch[: len(batch) // 2])
+        self._append(lane, batch[len(batch) // 2 :])
+
+    def _record(self, lane: int, batch: list[Case], results: Sequence[Any]) -> None:
+        stored = []
+        for case, result in zip(batch, results, strict=True):
+            if isinstance(result, MessageError):
+                self._set_aside(case.work.row, result, case)
+                continue
+            row = replace(case.work.row, stage=Stage.APPENDED, uid_dest=self._believed(case.work.row, result))
+            case.work = replace(case.work, row=row)
+            stored.append(case)
+        if stored:
+            rows = tuple(case.work.row for case in stored)
+            self.pump.start(Commit(rows), lambda outcome: self._recorded(lane, stored, outcome))
+
+    def _believed(self, row: Checkpoint, said_uid: AppendUid | None) -> int | None:
+        """The uid, unless the answer contradicts the intent: then it is as if none came."""
+        assert row.mailbox is not None
+        if said_uid is None or said_uid.uidvalidity != row.uidvalidity or said_uid.uid < (row.uidnext or 1):
+            return None
+        return said_uid.uid if self.uids[row.mailbox].claim(said_uid.uid) else None
+
+    def _recorded(self, lane: int, stored: list[Case], outcome: Outcome) -> None:
+        rows = [case.work.row for case in stored]
+        octets = sum(case.message.octets for case in stored)
+        for case in stored:
+            self._drop(case)
+            self.unproved[case.work.row.id] = case
+            if case.work.row.uid_dest is None:
+                twins = self.waiting.pop(case.work.row.id, [])
+                self.deferred += len(twins)
+                for twin in twins:
+                    self._drop(twin)
+        if outcome.error is not None:
+            self.pump.fail(outcome.error)
+            return
+        self.run.progress += sum(row.attempts == 1 for row in rows)
+        self.run.emit(Copied(len(rows), octets))
+        if self.pump.may_start:
+            self.prover.prove(lane, [row for row in rows if row.uid_dest is not None])
+
+    # --- setting aside ----------------------------------------------------------------------
+
+    def _set_aside(self, row: Checkpoint, error: MessageError, case: Case | None) -> None:
+        if row.stage not in (Stage.LISTED, Stage.INTENDED, Stage.APPENDED, Stage.SET_ASIDE):
+            # It was copied long ago; we only could not make sure that it is still the same message.
+            self.run.emit(Notice(f"Message {uidl_text(row)} could not be looked at: {error.what}.", said(error)))
+            if case is not None:
+                self._drop(case)
+            return
+        session = cases.served_session(self.run, case) if case else None
+        aside = set_aside(row, error, case.message if case else None, session)
+
+        def done(outcome: Outcome) -> None:
+            if case is not None:
+                self._settled(case)
+            if outcome.error is not None:
+                self.pump.fail(outcome.error)
+                return
+            self.run.aside.add(row.id)
+            self.run.emit(SetAside(row.id, uidl_text(row), error.what, said(error), error.hint))
+
+        self.pump.start(Commit((aside,)), done)
+
+
+def _remove(peers: dict[bytes, list[Case]], case: Case) -> None:
+    index = case.message.fingerprint.key.index
+    if case in peers.get(index, ()):
+        peers[index].remove(case)
+        if not peers[index]:
+            del peers[index]

@@ -1,0 +1,47 @@
+"""What a look at the destination's copy says about a message, and how a message is set aside."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from ..errors import MessageError
+from ..model import Checkpoint, Fingerprint, Message, Stage, display
+from ..rules.dedupe import Digester
+from ..rules.fidelity import compare
+
+# Digests of a stored copy are compared in their settled form too: always computed.
+settled_digester = partial(Digester, settle=True)
+
+MISSING = MessageError(
+    "the destination said OK but does not have it",
+    hint="It is still at the source. Run the same command again; if it happens again, ask who runs the destination.",
+)
+DIFFERENT = MessageError(
+    "the destination keeps other octets than it was sent",
+    hint="It is still at the source. Compare the two copies; popferry never deletes a message that differs.",
+)
+
+
+def judge(row: Checkpoint, served: Fingerprint | None) -> tuple[str, ...] | MessageError:
+    """The named changes (mostly none) of a copy that is the row's message, or why it is not."""
+    assert row.fingerprint is not None
+    if served is None:
+        return MISSING
+    fidelity = compare(row.fingerprint, served)
+    if fidelity.is_same:
+        return fidelity.changes
+    # Another message altogether: the uid we were told was never ours.
+    return DIFFERENT if served.key.index == row.fingerprint.key.index else MISSING
+
+
+def set_aside(row: Checkpoint, error: MessageError, message: Message | None, session: int | None) -> Checkpoint:
+    """The row of a message that cannot go on, with the reason for people."""
+    words = f' (server: "{display(error.said)}")' if error.said else ""
+    return replace(
+        row,
+        stage=Stage.SET_ASIDE,
+        reason=display(error.what + words, 500),
+        fingerprint=message.fingerprint if message else row.fingerprint,
+        fetched_session=session if session is not None else row.fetched_session,
+    )

@@ -1,0 +1,227 @@
+"""The walk of a run, from the first connection to the report.
+
+One pass is: look at the destination (recover), then, session by session, list
+the source, copy (transfer), prove, release. Whatever breaks a pass, the next
+one begins where the state file stands: recovery inside a run and after a crash
+are one path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..commands import CloseDest, CloseSource, OpenDest, Tally
+from ..errors import EXIT_PRECEDENCE, Cause, Exit, MailboxError, MigrateError, Retry, StateError, StoreError, UsageError
+from ..events import Connected, Event, Finished, Gone, Notice, Reconnecting
+from ..model import MailboxName, Policy, Stage, display
+from .plan import dry_run
+from .proof import prove_rest
+from .recover import claim, look_for_doubles, recover, scan
+from .release import confirm, release
+from .run import DAY_S, Run, Steps, Stopped, said
+from .session import check_listing, may_list_again, may_quit, open_source, take_listing
+from .transfer import Transfer
+
+RETRIES = 5  # passes that achieve nothing before the run gives up
+FIRST_RETRIES = 2  # the same while nothing has worked yet: a wrong host or a dead server is told in seconds
+LONGEST_PAUSE_S = 60.0
+
+
+def walk(policy: Policy, emit: Callable[[Event], None], forbid_deletion: str = "") -> Steps[Exit]:
+    """The exit code of the whole run, after the event Finished.
+
+    ``forbid_deletion`` is a reason, known from outside, why nothing may be deleted.
+    """
+    run = Run(policy, emit)
+    if forbid_deletion:
+        run.forbid_deletion(forbid_deletion)
+    problems: list[MigrateError] = []
+    try:
+        yield from _begin(run)
+        problems = yield from passes(run, _one_pass)
+    except StateError as error:
+        problems = [error]
+    yield from drop(run)
+    tally = Tally()
+    try:
+        tally = yield from run.ask(lambda books: books.tally())
+    except StateError as error:
+        problems.append(error)
+    exit_code = _exit_code(run, problems, tally)
+    emit(Finished(tally, int(exit_code), tuple(sentence(problem) for problem in problems)))
+    return exit_code
+
+
+def _begin(run: Run) -> Steps[None]:
+    wall = yield from run.wall()
+    run.number, last_alive = yield from run.ask(lambda books: books.begin_run(wall))
+    if last_alive is not None and wall < last_alive - DAY_S:
+        run.forbid_deletion("the clock of this machine stands more than a day before the last run")
+
+
+def passes(run: Run, one_pass: Callable[[Run], Steps[None]]) -> Steps[list[MigrateError]]:
+    """What ended the run, if something did: a pass that broke is followed by another one while that may help."""
+    failures = 0
+    while True:
+        before = run.progress
+        try:
+            yield from one_pass(run)
+            return []
+        except Stopped:
+            return []
+        except (MailboxError, UsageError) as error:
+            return [error]
+        except StoreError as error:
+            failures = 1 if run.progress > before else failures + 1
+            if run.is_stopping:
+                return []
+            if failures > _patience(run, error):
+                return [error]
+            try:
+                yield from _pause(run, error, failures)
+            except Stopped:
+                return []
+
+
+def _patience(run: Run, error: StoreError) -> int:
+    """How many passes in a row may fail like this, and achieve nothing, before the run gives up."""
+    if run.has_worked:
+        # A source that is busy now (IN-USE) may still hold the session that we have just lost.
+        is_ours = error.retry is Retry.LATER and error.cause is Cause.UNREACHABLE and error.end == "source"
+        return RETRIES if error.retry is Retry.NOW or is_ours else 0
+    return FIRST_RETRIES if error.retry is Retry.NOW and error.cause is Cause.UNREACHABLE else 0
+
+
+def _pause(run: Run, error: StoreError, failures: int) -> Steps[None]:
+    yield from drop(run)
+    pause_s = min(2.0 ** (failures - 1), LONGEST_PAUSE_S)
+    run.emit(Reconnecting(error.end, error.what, said(error), pause_s))
+    yield from run.wait(pause_s)
+
+
+def drop(run: Run) -> Steps[None]:
+    """Closes whatever is open. The source is dropped without QUIT: nothing is deleted, nothing counts as fetched."""
+    for command in (CloseSource(quit=False), *(CloseDest(lane) for lane in (*run.lanes, max(run.lanes) + 1))):
+        try:
+            yield from run.do(command)
+        except StoreError:
+            continue  # it was broken already, which is why we are here
+
+
+def _one_pass(run: Run) -> Steps[None]:
+    run.taken.clear()
+    run.mailboxes.clear()
+    run.uses_spool = False
+    yield from _open_destination(run)
+    if run.policy.dry_run:
+        yield from dry_run(run)
+        return
+    yield from recover(run)
+    yield from prove_rest(run)
+    starts: dict[MailboxName, int] = {name: status.uidnext for name, status in run.mailboxes.items()}
+    while (yield from _one_session(run)):
+        run.check_stop()
+    for mailbox in starts:
+        yield from look_for_doubles(run, mailbox)
+    for lane in run.lanes:
+        yield from run.do(CloseDest(lane))
+
+
+def _open_destination(run: Run) -> Steps[None]:
+    run.dest = yield from run.do(OpenDest(0))
+    assert run.dest is not None
+    run.emit(Connected("destination", run.dest.greeting))
+    opened = [0]
+    for lane in range(1, run.policy.lanes):
+        try:
+            yield from run.do(OpenDest(lane))
+        except StoreError as error:
+            run.emit(Notice(f"Going on with {lane} of {run.policy.lanes} connections: {error.what}.", said(error)))
+            break
+        opened.append(lane)
+    run.lanes = tuple(opened)
+
+
+def _one_session(run: Run) -> Steps[bool]:
+    """Whether the source should be listed again: it may show more once these messages are fetched."""
+    before = run.achieved
+    yield from open_source(run, may_release=run.wants_deletion)
+    run.check_stop()
+    listing = yield from take_listing(run)
+    yield from check_listing(run, listing)
+    run.has_worked = True
+    yield from _copy(run)
+    marked = yield from release(run)
+    is_limited = run.policy.limit is not None and run.started >= run.policy.limit
+    quit_ok = yield from may_quit(run)
+    if marked and not quit_ok:
+        run.emit(Notice("Nothing was deleted now: not every message that the source served is safe."))
+    yield from run.do(CloseSource(quit=quit_ok))
+    if quit_ok:
+        yield from confirm(run, marked)
+    if not quit_ok or is_limited:
+        return False
+    return (yield from may_list_again(run, has_achieved=run.achieved > before, has_deleted=bool(marked)))
+
+
+def _copy(run: Run) -> Steps[None]:
+    """Copies and proves. Twins of messages that could only be proved at the end are fetched once more."""
+    while True:
+        before = run.achieved
+        transfer = Transfer(run)
+        yield from transfer.steps()
+        yield from _settle_books(run)
+        if not transfer.deferred:
+            return
+        if run.achieved == before:
+            run.loose += transfer.deferred
+            return
+
+
+def _settle_books(run: Run) -> Steps[None]:
+    """After the copying: finds copies that have no uid yet, proves the rest, names what left the source."""
+    for mailbox in run.mailboxes:
+        rows = yield from run.ask(lambda books, name=mailbox: books.unplaced(name))  # type: ignore[misc]
+        if any(row.stage is Stage.APPENDED for row in rows):
+            yield from scan(run, mailbox)
+            yield from claim(run, mailbox, is_final=True)
+    yield from prove_rest(run)
+    gone = yield from run.ask(lambda books: books.mark_vanished())
+    if gone:
+        run.emit(Gone(gone))
+
+
+def _exit_code(run: Run, problems: list[MigrateError], tally: Tally) -> Exit:
+    if run.is_stopping:
+        return Exit.INTERRUPTED
+    codes = {code_of(problem) for problem in problems}
+    if tally.set_aside or run.kept:
+        codes.add(Exit.SET_ASIDE)
+    if tally.open and run.policy.limit is None and not run.policy.dry_run:
+        codes.add(Exit.TEMPORARY)
+    if not tally.balances:
+        codes.add(Exit.UNEXPECTED)
+    return next((code for code in EXIT_PRECEDENCE if code in codes), Exit.OK)
+
+
+def code_of(problem: MigrateError) -> Exit:
+    if isinstance(problem, StateError):
+        return problem.exit
+    if isinstance(problem, UsageError):
+        return Exit.USAGE
+    if not isinstance(problem, StoreError):
+        return Exit.DEST_UNUSABLE
+    is_source = problem.end == "source"
+    return {
+        Cause.UNREACHABLE: Exit.TEMPORARY,
+        Cause.LOGIN: Exit.SOURCE_LOGIN if is_source else Exit.DEST_LOGIN,
+        Cause.UNUSABLE: Exit.SOURCE_UNUSABLE if is_source else Exit.DEST_UNUSABLE,
+        Cause.FULL: Exit.DEST_FULL,
+    }[problem.cause]
+
+
+def sentence(problem: MigrateError) -> str:
+    end = f"{problem.end}: " if isinstance(problem, StoreError) and problem.end else ""
+    words = f' The server said: "{display(problem.said)}"' if problem.said else ""
+    hint = f" {problem.hint}" if problem.hint else ""
+    return f"{end}{problem.what}.{words}{hint}"

@@ -1,0 +1,1 @@
+"""The engine through the real driver, between servers in memory."""

@@ -1,0 +1,219 @@
+"""One process life of the engine, played step by step.
+
+A *step* is one command carried out by the source, a lane of the destination or
+the state file. Which of the waiting commands comes next is drawn from the
+seed, within the order each session keeps. Points are counted per run.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from migrate.commands import (
+    Append,
+    Ask,
+    CloseDest,
+    CloseSource,
+    Command,
+    Commit,
+    Instant,
+    Now,
+    OpenDest,
+    OpenSource,
+    Outcome,
+    Wait,
+)
+from migrate.driver.committer import carry_out
+from migrate.engine.run import Steps
+from migrate.errors import Exit, MessageError, StoreError
+from migrate.model import AppendUid
+from migrate.state import State
+from migrate.stores.base import Session
+
+from .faults import Fault, Kind
+
+STEP_LIMIT = 20_000
+
+
+class Crash(BaseException):
+    """The process is dead: nothing of it runs any more."""
+
+
+class World:
+    """Plays one life of the engine. The servers outlive it."""
+
+    def __init__(
+        self,
+        books: State,
+        opener: Callable[[OpenSource | OpenDest], Session],
+        clock: Clock,
+        faults: Iterator[Fault] | list[Fault],
+        rng: random.Random,
+        on_step: Callable[[int, Command], None] = lambda point, command: None,
+    ) -> None:
+        self.books = books
+        self.opener = opener
+        self.clock = clock
+        self.faults = {fault.point: fault.kind for fault in faults}
+        self.rng = rng
+        self.on_step = on_step
+        self.point = 0
+        self.queues: dict[int, deque[Command]] = {}  # -2 state, -1 source, others lanes
+        self.sessions: dict[int, Session] = {}
+        self.broken: dict[int, StoreError] = {}
+        self.appends: list[Command] = []  # seen so far: for faults that strike only them
+        self.sent: list[Command] = []
+
+    def play(self, engine: Steps[Exit]) -> Exit:
+        """What the engine returns. Raises Crash when a fault kills it."""
+        try:
+            commands = next(engine)
+            while True:
+                for command in commands:
+                    self.queues.setdefault(self._place(command), deque()).append(command)
+                commands = engine.send(self._one_step())
+        except StopIteration as end:
+            code: Exit = end.value
+            return code
+        finally:
+            engine.close()
+            for session in self.sessions.values():
+                session.close()
+
+    def _place(self, command: Command) -> int:
+        if isinstance(command, Ask | Commit | Now | Wait):
+            return -2
+        return getattr(command, "lane", -1)
+
+    def _one_step(self) -> Outcome:
+        places = [place for place, queue in self.queues.items() if queue]
+        assert places, "the engine waits for nothing: a deadlock"
+        place = self.rng.choice(places)
+        command = self.queues[place].popleft()
+        kind = self.faults.get(self.point)
+        self.on_step(self.point, command)
+        self.point += 1
+        assert self.point < STEP_LIMIT, "the engine does not come to an end"
+        if place == -2:
+            return self._own(command, kind)
+        outcome = self._remote(place, command, kind)
+        if isinstance(outcome.error, StoreError):
+            outcome.error.end = "source" if place < 0 else "destination"
+        return outcome
+
+    def _own(self, command: Command, kind: Kind | None) -> Outcome:
+        if kind is Kind.CUT_BEFORE and isinstance(command, Commit):
+            raise Crash  # dies before the commit is durable
+        match command:
+            case Now():
+                outcome = Outcome(command, Instant(self.clock.wall, self.clock.monotonic))
+            case Wait():
+                self.clock.advance(command.seconds)
+                outcome = Outcome(command)
+            case _:
+                outcome = carry_out(self.books, [command])[0]
+        if kind in (Kind.CRASH, Kind.DELAY, Kind.LATE):
+            raise Crash
+        return outcome
+
+    def _remote(self, place: int, command: Command, kind: Kind | None) -> Outcome:
+        if isinstance(command, OpenSource | OpenDest):
+            self.broken.pop(place, None)
+            old = self.sessions.pop(place, None)
+            if old is not None:
+                old.close()
+            self.sessions[place] = self.opener(command)
+        if place in self.broken or place not in self.sessions:
+            error = self.broken.get(place, StoreError("the connection is closed"))
+            if isinstance(command, CloseSource | CloseDest):
+                return Outcome(
+                    command, error=error if place in self.broken and command.__class__ is CloseSource else None
+                )
+            return Outcome(command, error=error)
+        match kind:
+            case Kind.CRASH:
+                if self.rng.random() < 0.5:
+                    self._carry_out(place, command)
+                raise Crash
+            case Kind.DELAY | Kind.LATE:
+                self._delay(place, command, kind)
+                raise Crash
+            case Kind.CUT_BEFORE:
+                return self._cut(place, command)
+            case Kind.CUT | Kind.BYE:
+                if not isinstance(command, OpenSource | OpenDest):
+                    self._carry_out(place, command)
+                return self._cut(place, command)
+            case Kind.LIE if isinstance(command, Append):
+                return Outcome(command, self._invented_uids(place, command))
+            case Kind.NO if isinstance(command, Append):
+                return Outcome(command, error=MessageError("the destination refused it", said=b"NO no"))
+        return self._carry_out(place, command)
+
+    def _carry_out(self, place: int, command: Command) -> Outcome:
+        self.sent.append(command)
+        session = self.sessions[place]
+        session.submit(command)
+        outcomes = session.turn()
+        assert len(outcomes) == 1
+        assert outcomes[0].command is command
+        if isinstance(command, CloseSource | CloseDest):
+            self.sessions.pop(place).close()
+        return outcomes[0]
+
+    def _invented_uids(self, place: int, command: Append) -> tuple[AppendUid | None, ...]:
+        """Where a lying server says it stored what it threw away."""
+        mailbox = self.sessions[place].server.mailboxes[command.mailbox]  # type: ignore[attr-defined]
+        if not self.sessions[place].server.has_uids or self.rng.random() < 0.3:  # type: ignore[attr-defined]
+            return (None,) * len(command.letters)
+        return tuple(AppendUid(mailbox.uidvalidity, mailbox.uidnext + n) for n in range(len(command.letters)))
+
+    def _cut(self, place: int, command: Command) -> Outcome:
+        error = StoreError("the connection was cut")
+        self.broken[place] = error
+        if place in self.sessions:
+            self.sessions.pop(place).close()
+        return Outcome(command, error=error)
+
+    def _delay(self, place: int, command: Command, kind: Kind) -> None:
+        """The server goes on with what it has received, after we are dead."""
+        pending = [command, *self.queues[place]]
+        session = self.sessions.pop(place)  # not closed: the server has not noticed yet
+        appends = [one for one in pending if isinstance(one, Append)]
+        at = self.clock.settle_s * (0.5 if kind is Kind.DELAY else 3.0)
+
+        def land() -> None:
+            for one in appends:
+                session.submit(one)
+                session.turn()
+
+        self.clock.later(at, land)
+
+
+class Clock:
+    """Time that moves only when the engine waits, or between two lives."""
+
+    def __init__(self, settle_s: float) -> None:
+        self.settle_s = settle_s
+        self.wall = 1_700_000_000.0
+        self.monotonic = 0.0
+        self._due: list[tuple[float, Callable[[], Any]]] = []
+
+    def later(self, seconds: float, action: Callable[[], Any]) -> None:
+        self._due.append((self.monotonic + seconds, action))
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something is still to land."""
+        return bool(self._due)
+
+    def advance(self, seconds: float) -> None:
+        self.monotonic += seconds
+        self.wall += seconds
+        due = [action for at, action in self._due if at <= self.monotonic]
+        self._due = [(at, action) for at, action in self._due if at > self.monotonic]
+        for action in due:
+            action()
