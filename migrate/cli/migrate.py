@@ -1,0 +1,189 @@
+"""``popferry migrate``: options -> Job -> run -> exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..config import Job, default_state_path, get_secret, parse_endpoint, parse_pin, parse_secret_ref
+from ..errors import Cause, Exit, MigrateError, StateError, StoreError, UsageError
+from ..events import Event
+from ..model import INBOX, Dedupe, Endpoint, MailboxName, Mark, Policy, Secret, Tls, Verify
+from . import logfile, report, texts
+from .face import Face, Manner
+from .redact import Redactor
+from .signals import Signals, Stoppable
+
+RunJob = Callable[[Job, Secret, Secret, Callable[[Event], None], Any], Exit]
+
+
+def run(options: argparse.Namespace) -> Exit:
+    """Does the migration that the options ask for. UsageError before anything was done."""
+
+    def run_job() -> RunJob:
+        from ..driver import run_job
+
+        return run_job
+
+    return start(options, Face, run_job)
+
+
+def start(options: argparse.Namespace, make_face: Callable[..., Face], load: Callable[[], RunJob]) -> Exit:
+    """Asks for the passwords and carries out what ``load`` gives: it imports what is heavy once they are known."""
+    job = job_of(options)
+    hide = Redactor()
+    logfile.open_log(job.log_path, hide, verbose=options.verbose)
+    face = make_face(sys.stdout, sys.stderr, manner_of(options, job), hide=hide, log=logfile.log_event)
+    variables = job.secret_variables
+    source_secret = get_secret(job.source_password, job.source, side="source", withhold=variables)
+    hide.learn(job.source.user, source_secret)
+    dest_secret = get_secret(job.dest_password, job.dest, side="destination", withhold=variables)
+    hide.learn(job.dest.user, dest_secret)
+    run_job = load()
+    from ..driver import Stop
+
+    return carry_out(job, (source_secret, dest_secret), face, Stop(), run_job)
+
+
+def carry_out(job: Job, secrets: tuple[Secret, Secret], face: Face, stop: Stoppable, run_job: RunJob) -> Exit:
+    """The exit code of one run, told to the person; a signal decides over everything else."""
+
+    def say_stopping() -> None:
+        # In a signal handler: the stream may be in the middle of a write, so straight to the descriptor.
+        face.has_said_stopping = True
+        _write_stderr([texts.stopping(face.is_listed)])
+
+    def at_once() -> None:
+        _write_stderr(report.closing(Exit.INTERRUPTED, None, job.state_path, is_listed=face.is_listed))
+
+    with Signals(stop, say_stopping, at_once) as signals:
+        try:
+            code = run_job(job, *secrets, face.hear, stop)
+        except KeyboardInterrupt:
+            code = Exit.INTERRUPTED
+        except MigrateError as error:
+            code = exit_of(error)
+            if signals.exit is None:
+                face.fail(error)
+            logfile.logger.error("%s", report.failure(error))
+        except Exception as error:  # noqa: BLE001 - a fault of ours: the person still learns where things stand
+            code = Exit.UNEXPECTED
+            logfile.log_fault(error)
+            face.fail(error)
+        signals.is_over = True
+        return face.end(signals.exit or code, job.state_path)
+
+
+def _write_stderr(lines: list[str]) -> None:
+    try:
+        # A terminal stands in the middle of a line: a bar, or the ^C that it echoed.
+        lines = ["", *lines] if os.isatty(2) else lines
+        os.write(2, ("\n".join(lines) + "\n").encode(errors="backslashreplace"))
+    except OSError:
+        # Nobody listens any more; the stop itself goes on.
+        return
+
+
+def exit_of(error: MigrateError) -> Exit:
+    """The exit code of an error that ended the run."""
+    if isinstance(error, StateError):
+        return error.exit
+    if isinstance(error, UsageError):
+        return Exit.USAGE
+    if not isinstance(error, StoreError):
+        return Exit.UNEXPECTED
+    is_source = error.end == "source"
+    return {
+        Cause.UNREACHABLE: Exit.TEMPORARY,
+        Cause.LOGIN: Exit.SOURCE_LOGIN if is_source else Exit.DEST_LOGIN,
+        Cause.UNUSABLE: Exit.SOURCE_UNUSABLE if is_source else Exit.DEST_UNUSABLE,
+        Cause.FULL: Exit.SOURCE_UNUSABLE if is_source else Exit.DEST_FULL,
+    }[error.cause]
+
+
+# --- options -> Job -------------------------------------------------------------------------
+
+
+def job_of(options: argparse.Namespace) -> Job:
+    """The job that the options describe. UsageError where they contradict each other."""
+    allow_clear = options.send_password_in_clear
+    source = parse_endpoint(options.source, side="source", allow_clear=allow_clear)
+    dest = parse_endpoint(options.dest, side="destination", allow_clear=allow_clear)
+    source = _pinned(source, options.source_pin, "--source-pin")
+    dest = _pinned(dest, options.dest_pin, "--dest-pin")
+    if options.max_delete is not None and options.delete_after is None:
+        raise UsageError("--max-delete limits --delete-after, which is not given; nothing would be deleted")
+    return Job(
+        source=source,
+        dest=dest,
+        policy=policy_of(options, dest),
+        state_path=_path(options.state, "--state") or default_state_path(source, dest),
+        source_password=parse_secret_ref(options.source_password, side="source"),
+        dest_password=parse_secret_ref(options.dest_password, side="destination"),
+        allow_clear=allow_clear,
+        trace_path=_path(options.trace, "--trace"),
+        log_path=_path(options.log_file, "--log-file"),
+    )
+
+
+def policy_of(options: argparse.Namespace, dest: Endpoint) -> Policy:
+    """The part of the options that the engine decides by."""
+    return Policy(
+        mailbox=_mailbox(options.folder, dest),
+        dedupe=Dedupe(options.dedupe),
+        mark=Mark(options.mark),
+        verify=Verify(options.verify),
+        delete_after_s=options.delete_after,
+        max_delete=options.max_delete,
+        limit=options.limit,
+        lanes=options.connections,
+        settle_s=options.settle,
+        accept_missing=options.accept_missing,
+        dry_run=options.dry_run,
+    )
+
+
+def manner_of(options: argparse.Namespace, job: Job) -> Manner:
+    """How this run talks."""
+    # A script that reads events needs no talk beside them.
+    normal = texts.ALWAYS if options.quiet or options.json else texts.NORMAL
+    level = texts.VERBOSE if options.verbose else normal
+    return Manner(level, options.json, not options.no_progress, job.policy.dry_run, job.policy.limit)
+
+
+def _mailbox(folder: str | None, dest: Endpoint) -> MailboxName:
+    if folder is None:
+        return dest.mailbox or INBOX
+    if dest.mailbox is not None:
+        raise UsageError(
+            "--folder and a folder in DEST cannot stand together", hint="Take one of them out of the command."
+        )
+    try:
+        return MailboxName.parse(folder)
+    except ValueError:
+        raise UsageError(
+            "--folder: expected a name like Archive or Archive/2020, without control characters",
+            hint="A slash inside a name is written %2F.",
+        ) from None
+
+
+def _pinned(endpoint: Endpoint, pin: str | None, option: str) -> Endpoint:
+    if pin is None:
+        return endpoint
+    octets = parse_pin(pin, option=option)
+    if endpoint.tls is Tls.NONE:
+        raise UsageError(f"{option}: an endpoint without TLS has no certificate")
+    return replace(endpoint, pin=octets)
+
+
+def _path(text: str | None, option: str) -> Path | None:
+    if text is None:
+        return None
+    if not text or "\0" in text:
+        raise UsageError(f"{option}: expected the name of a file")
+    return Path(text).expanduser().absolute()

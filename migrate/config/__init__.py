@@ -1,0 +1,20 @@
+"""URLs, references to secrets and options -> Job."""
+
+from .endpoint import SCHEMES, Side, is_loopback, parse_endpoint, parse_pin
+from .job import Job, default_state_path, state_directory
+from .secrets import Keeper, SecretRef, get_secret, parse_secret_ref
+
+__all__ = [
+    "SCHEMES",
+    "Job",
+    "Keeper",
+    "SecretRef",
+    "Side",
+    "default_state_path",
+    "get_secret",
+    "is_loopback",
+    "parse_endpoint",
+    "parse_pin",
+    "parse_secret_ref",
+    "state_directory",
+]

@@ -1,0 +1,254 @@
+"""The command line: usage errors, help, version; no traceback, no secret, nothing heavy imported."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from migrate import __version__
+from migrate.cli import entry
+from migrate.cli.migrate import job_of
+from migrate.cli.options import parse
+from migrate.errors import EXIT_PRECEDENCE, Exit, UsageError
+from migrate.model import INBOX, Dedupe, MailboxName, Mark, Policy, Verify
+
+SRC, DST = "pop3s://alice@pop.example.org", "imaps://bob@imap.example.org"
+CANARY = "hunter2-canary"
+HEAVY = ("imapclient", "tqdm", "dateutil", "xxhash", "ssl", "sqlite3", "platformdirs", "truststore", "logging")
+
+
+def popferry(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "migrate", *words],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **more},
+        cwd=Path(__file__).resolve().parents[2],
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["migrate", "--help"],
+        ["verify", "--help"],
+        ["rebuild", "--help"],
+        ["status", "--help"],
+        ["--version"],
+    ],
+)
+def test_help_imports_nothing_heavy(words: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from migrate.cli import entry\n"
+        f"try:\n    entry.run({words!r})\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["migrate", "--help"], ["verify", "--help"], ["rebuild", "--help"], ["status", "-h"]]
+)
+def test_help_lists_every_exit_code(words: list[str]) -> None:
+    done = popferry(*words)
+    assert done.returncode == 0
+    codes = re.findall(r"^ +(\d+)  \S", done.stdout, re.MULTILINE)
+    assert [int(code) for code in codes] == [int(code) for code in Exit]
+    order = ", ".join(str(int(code)) for code in EXIT_PRECEDENCE)
+    assert f"the first of {order};" in done.stdout
+
+
+@pytest.mark.parametrize("words", [["--version"], ["migrate", "--version"]])
+def test_version(words: list[str]) -> None:
+    assert popferry(*words).stdout == f"popferry {__version__}\n"
+
+
+# words, a part of the first line, a part of the second
+WRONG: list[tuple[list[str], str, str]] = [
+    ([], "expected a command: migrate, verify, rebuild or status.", "popferry --help"),
+    (["migarte", SRC, DST], "the first word is not a command", "Did you mean migrate?"),
+    (["xyzzy"], "the first word is not a command", "popferry migrate SOURCE DEST"),
+    (["backup", SRC, "/tmp/x"], "popferry backup is not there yet", "migrate, verify, rebuild and status"),
+    (["migrate"], "expected SOURCE and DEST", "popferry migrate --help"),
+    (["migrate", SRC], "expected DEST", "popferry migrate --help"),
+    (["migrate", SRC, DST, "one", "more"], "one argument too many", "popferry migrate --help"),
+    (["migrate", SRC, DST, "--dryrun"], "there is no option --dryrun", "Did you mean --dry-run?"),
+    (["migrate", SRC, DST, "--delete"], "there is no option --delete", ""),
+    (["migrate", SRC, DST, "--limit"], "--limit: expected one argument", ""),
+    (["migrate", SRC, DST, "--limit", "0"], "--limit: expected a whole number from 1 up, got 0", ""),
+    (["migrate", SRC, DST, "--limit", "many"], "--limit: expected a whole number from 1 up, got many", ""),
+    (["migrate", SRC, DST, "--connections", "33"], "--connections: expected a whole number from 1 to 32", ""),
+    (["migrate", SRC, DST, "--settle", "nan"], "--settle: expected seconds from 0 to 86400, got nan", ""),
+    (["migrate", SRC, DST, "--settle", "-1"], "--settle: expected", ""),
+    (["migrate", SRC, DST, "--delete-after", "now"], "--delete-after: expected verified, or days like 30d", ""),
+    (["migrate", SRC, DST, "--delete-after", "0d"], "--delete-after: expected verified, or days like 30d", ""),
+    (["migrate", SRC, DST, "--max-delete", "5"], "--max-delete limits --delete-after", ""),
+    (["migrate", SRC, DST, "--dedupe", "uidl"], "--dedupe: expected content or message-id or off, got uidl", ""),
+    (["migrate", SRC, DST, "--mark", "read"], "--mark: expected seen or unseen or auto, got read", ""),
+    (["migrate", SRC, DST, "--verify", "no"], "--verify: expected sample or full, got no", ""),
+    (["migrate", SRC, DST, "-q", "-v"], "--verbose: not allowed with --quiet", ""),
+    (["migrate", SRC, f"{DST}/A", "--folder", "B"], "--folder and a folder in DEST cannot stand together", "Take one"),
+    (["migrate", SRC, DST, "--folder", "a//b"], "--folder: expected a name", ""),
+    (["migrate", SRC, DST, "--folder", ""], "--folder: expected a name", ""),
+    (["migrate", SRC, DST, "--source-pin", "ab"], "--source-pin: expected sha256:", "openssl"),
+    (["migrate", "pop3+insecure://a@localhost", DST, "--source-pin", "sha256:" + "ab" * 32], "without TLS", ""),
+    (["migrate", SRC, DST, "--state", ""], "--state: expected the name of a file", ""),
+    (["migrate", "alice@gmail.com", DST], "SOURCE: an address alone", "pop3s://ADDRESS@SERVER"),
+    (["migrate", SRC, "maildir:/x"], "DEST: maildir: is not possible yet", "imaps://"),
+    (["migrate", DST, SRC], "SOURCE: mail is read from POP3 accounts only", "pop3s://"),
+    (["migrate", SRC, DST], "--source-password: there is no terminal", "file:PATH"),
+    (["migrate", SRC, DST, "--source-password", "env:POPFERRY_NONE"], "no variable POPFERRY_NONE", ""),
+    (["migrate", SRC, DST, "--log-file", "/nonexistent/x"], "--log-file: /nonexistent/x cannot be written", ""),
+    (["verify"], "expected SOURCE and DEST", "popferry verify --help"),
+    (["verify", SRC, DST, "--delete-after", "verified"], "there is no option --delete-after", ""),
+    (["verify", SRC, DST, "--dry-run"], "there is no option --dry-run", "popferry verify --help"),
+    (["verify", SRC, f"{DST}/A", "--folder", "B"], "--folder and a folder in DEST cannot stand together", "Take one"),
+    (["verify", SRC, DST], "--source-password: there is no terminal", "file:PATH"),
+    (["rebuild", SRC], "expected DEST", "popferry rebuild --help"),
+    (["rebuild", SRC, DST, "--limit", "3"], "there is no option --limit", ""),
+    (["rebuild", SRC, DST, "--settle", "-1"], "--settle: expected", ""),
+    (["status", SRC], "expected SOURCE and DEST, or neither", ""),
+    (["status", SRC, DST, "--state", "x"], "not both", ""),
+    (["status", "--rebind", "a", "b"], "--rebind needs to know which state file", ""),
+]
+
+
+@pytest.mark.parametrize(("words", "what", "hint"), WRONG, ids=[" ".join(row[0])[:80] for row in WRONG])
+def test_a_usage_error_is_code_2_and_a_plain_sentence(
+    words: list[str], what: str, hint: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert entry.run(words) is Exit.USAGE
+    out, err = capsys.readouterr()
+    lines = [*err.splitlines(), ""]
+    assert out == ""
+    assert lines[0].startswith("popferry: ")
+    assert what.lower() in lines[0].lower()
+    assert hint in lines[1]
+    assert len(lines) <= 3
+    assert lines[0].endswith((".", "?"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["migrate", f"pop3s://alice:{CANARY}@pop.example.org", DST],
+        ["migrate", SRC, f"imaps://alice:{CANARY}@imap.example.org"],
+        ["migrate", SRC, DST, "--source-password", CANARY],
+        ["migrate", SRC, DST, f"--dest-password={CANARY}"],
+        ["migrate", SRC, DST, "--password", CANARY],
+        ["migrate", SRC, DST, f"--password={CANARY}"],
+        ["migrate", SRC, DST, f"-p{CANARY}"],
+        ["migrate", SRC, DST, "-p", CANARY],
+        ["migrate", "--password", CANARY, SRC, DST],
+        ["migrate", SRC, DST, CANARY],
+        [CANARY, SRC, DST],
+        ["--password", CANARY, "migrate", SRC, DST],
+        ["status", SRC, DST, CANARY],
+    ],
+)
+def test_a_password_on_the_command_line_is_refused_and_not_repeated(words: list[str]) -> None:
+    done = popferry(*words)
+    assert done.returncode == 2
+    assert CANARY not in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_option_that_looks_like_a_password_is_answered_with_the_right_ones() -> None:
+    with pytest.raises(UsageError, match="no option --passwd") as caught:
+        parse(["migrate", SRC, DST, "--passwd", CANARY])
+    assert "--source-password" in caught.value.hint
+
+
+def test_text_of_the_command_line_is_shown_safely() -> None:
+    done = popferry("migrate", SRC, DST, "--dedupe", "\x1b[31mred")
+    assert "\x1b" not in done.stderr
+    assert r"got \x1b[31mred" in done.stderr
+
+
+def test_without_options_the_job_is_the_careful_one() -> None:
+    job = job_of(parse(["migrate", SRC, DST]))
+    assert job.policy == Policy()
+    assert job.policy.delete_after_s is None
+    assert (job.allow_clear, job.trace_path, job.log_path) == (False, None, None)
+
+
+def test_every_option_reaches_the_job(tmp_path: Path) -> None:
+    words = (
+        f"migrate {SRC} {DST} --state {tmp_path}/s --dry-run --folder Old/2020 --delete-after 30d --dedupe message-id "
+        f"--mark seen --verify full --max-delete 7 --connections 4 --limit 9 --source-pin sha256:{'ab' * 32} "
+        f"--dest-pin sha256:{'cd' * 32} --json --trace {tmp_path}/t --log-file {tmp_path}/l -v --no-progress "
+        "--accept-missing --settle 0.5 --source-password env:A --dest-password file:b --send-password-in-clear"
+    )
+    job = job_of(parse(words.split()))
+    assert job.policy == Policy(
+        mailbox=MailboxName(("Old", "2020")),
+        dedupe=Dedupe.MESSAGE_ID,
+        mark=Mark.SEEN,
+        verify=Verify.FULL,
+        delete_after_s=30 * 86400,
+        max_delete=7,
+        limit=9,
+        lanes=4,
+        settle_s=0.5,
+        accept_missing=True,
+        dry_run=True,
+    )
+    assert (job.source.pin, job.dest.pin) == (b"\xab" * 32, b"\xcd" * 32)
+    assert (job.state_path, job.trace_path, job.log_path) == (tmp_path / "s", tmp_path / "t", tmp_path / "l")
+    assert job.allow_clear
+    assert job.secret_variables == {"A"}
+
+
+@pytest.mark.parametrize(
+    ("words", "mailbox"),
+    [
+        ([DST], INBOX),
+        ([f"{DST}/Archive"], MailboxName(("Archive",))),
+        ([DST, "--folder", "Archive"], MailboxName(("Archive",))),
+        ([DST, "--folder", "a%2Fb/c"], MailboxName(("a/b", "c"))),
+        ([f"{DST}/", "--folder", "inbox"], INBOX),
+    ],
+)
+def test_the_folder_comes_from_the_option_or_from_dest(words: list[str], mailbox: MailboxName) -> None:
+    assert job_of(parse(["migrate", SRC, *words])).policy.mailbox == mailbox
+
+
+@pytest.mark.parametrize("command", ["verify", "rebuild"])
+def test_what_only_a_migration_asks_for_is_as_in_one_without_options(command: str) -> None:
+    words = [command, SRC, f"{DST}/Old", "--dedupe", "off", "--state", "/x/s"]
+    job = job_of(parse(words))
+    assert job.policy == Policy(mailbox=MailboxName(("Old",)), dedupe=Dedupe.OFF)
+    assert job.state_path == Path("/x/s")
+
+
+def test_clear_text_to_another_machine_needs_the_option_that_says_so() -> None:
+    words = ["migrate", "pop3+insecure://alice@pop.example.org", DST]
+    with pytest.raises(UsageError, match="clear text"):
+        job_of(parse(words))
+    assert job_of(parse([*words, "--send-password-in-clear"])).allow_clear
+
+
+def test_an_interrupted_prompt_is_code_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(prompt: str) -> str:
+        raise KeyboardInterrupt
+
+    class Keyboard:
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Keyboard())
+    monkeypatch.setattr("getpass.getpass", interrupt)
+    assert entry.run(["migrate", SRC, DST]) is Exit.INTERRUPTED
+    assert "Nothing was done" in capsys.readouterr().err

@@ -1,0 +1,48 @@
+"""The default place of a state file: one for each pair of accounts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from migrate.config import default_state_path, parse_endpoint, state_directory
+
+
+def path(source: str, dest: str) -> Path:
+    return default_state_path(parse_endpoint(source, side="source"), parse_endpoint(dest, side="destination"))
+
+
+@pytest.fixture(autouse=True)
+def _state_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+
+def test_the_state_file_stands_in_the_state_directory_under_both_accounts(tmp_path: Path) -> None:
+    found = path("pop3s://alice@pop.example.org", "imaps://bob@imap.example.org/Old")
+    assert found.parent == state_directory() == tmp_path / "popferry"
+    assert found.name.startswith("alice@pop.example.org--bob@imap.example.org-")
+    assert found.suffix == ".sqlite"
+
+
+def test_scheme_port_and_folder_do_not_change_the_state_file() -> None:
+    first = path("pop3s://alice@pop.example.org", "imaps://bob@imap.example.org/Old")
+    assert first == path("pop3://alice@POP.example.org:1110", "imap://bob@imap.example.org:1143")
+
+
+def test_another_account_has_another_state_file() -> None:
+    paths = {
+        path(source, dest)
+        for source in ("pop3s://alice@h", "pop3s://Alice@h", "pop3s://alice@h2", "pop3s://a%2F@h", "pop3s://a_@h")
+        for dest in ("imaps://bob@h", "imaps://bob@h2")
+    }
+    assert len(paths) == 10
+
+
+@pytest.mark.parametrize("user", ["..%2F..%2Fetc%2Fpasswd", ".hidden", "-rf", "a b'\"$(x)", "é" * 200, "con"])
+def test_no_account_leads_out_of_the_directory(user: str) -> None:
+    found = path(f"pop3s://{user}@pop.example.org", "imaps://bob@imap.example.org")
+    assert found.parent == state_directory()
+    assert len(found.name.encode()) <= 200
+    assert found.name[0] not in ".-"
+    assert set("/\\ '\"$") & set(found.name) == set()
