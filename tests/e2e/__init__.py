@@ -1,0 +1,1 @@
+"""Acceptance: the real command between real servers, judged by the servers' own truth."""
