@@ -1,0 +1,1 @@
+"""The fault programme: what scripts/faults runs, part by part."""

@@ -1,0 +1,155 @@
+"""The simulator's part of the fault programme: single faults, double and triple faults, rules switched off."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
+
+from tests.sim.ablate import ABLATIONS, SHOWN_BY, without
+from tests.sim.faults import Fault, Kind
+from tests.sim.models import PROFILES
+from tests.sim.play import play
+
+from .report import Report
+
+QUICK_SINGLE = 10_000
+BATCH = 50  # lives played by one worker before it reports
+
+Life = tuple[int, tuple[Fault, ...], int]  # index of the profile, faults, seed
+
+
+def describe(life: Life) -> str:
+    """How to play this life again: ``scripts/faults --replay '...'``."""
+    index, faults, seed = life
+    return f"{PROFILES[index].name} {seed} {' '.join(f'{f.kind.name}@{f.run}.{f.point}' for f in faults)}"
+
+
+def parse(text: str) -> Life:
+    """The life that ``describe`` wrote down."""
+    name, seed, *faults = text.split()
+    index = next(i for i, profile in enumerate(PROFILES) if profile.name == name)
+    found = []
+    for fault in faults:
+        kind, place = fault.split("@")
+        run, point = place.split(".")
+        found.append(Fault(int(run), int(point), Kind[kind]))
+    return index, tuple(found), int(seed)
+
+
+def play_one(life: Life) -> list[str]:
+    """The violations of one life; an exception of the engine's own is one too."""
+    index, faults, seed = life
+    try:
+        return play(PROFILES[index], faults, seed).violations
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is a fault found
+        return [f"{type(error).__name__}: {error} {traceback.format_exc(limit=-2)[-200:]}"]
+
+
+def _play_batch(lives: list[Life]) -> list[tuple[Life, list[str]]]:
+    return [(life, found) for life in lives if (found := play_one(life))]
+
+
+def _batches(lives: Iterable[Life]) -> Iterator[list[Life]]:
+    stream = iter(lives)
+    while batch := list(islice(stream, BATCH)):
+        yield batch
+
+
+def _play_all(name: str, lives: list[Life]) -> Report:
+    report = Report(name, cases=len(lives))
+    began = time.monotonic()
+    with ProcessPoolExecutor(os.cpu_count() or 1) as pool:
+        for bad in pool.map(_play_batch, _batches(lives)):
+            report.violations += [f"{describe(life)}: {'; '.join(found[:3])}" for life, found in bad]
+    spent = time.monotonic() - began
+    report.notes.append(f"{len(lives) / max(spent, 0.001):,.0f} lives a second")
+    return report
+
+
+# --- single faults ------------------------------------------------------------------------------
+
+
+def single_lives(seeds: Iterable[int]) -> list[Life]:
+    """Every kind of fault at every point of the first run, in every profile."""
+    lives: list[Life] = []
+    for seed in seeds:
+        for index, profile in enumerate(PROFILES):
+            points = play(profile, (), seed).points[0]
+            lives += [(index, (Fault(0, point, kind),), seed) for point in range(points) for kind in Kind]
+    return lives
+
+
+def single(full: bool, seed: int) -> Report:
+    lives = single_lives(range(seed, seed + (6 if full else 1)))
+    if not full:
+        lives = random.Random(seed).sample(lives, QUICK_SINGLE)
+    return _play_all("simulated single faults", lives)
+
+
+# --- double and triple faults -------------------------------------------------------------------
+
+
+def random_lives(count: int, seed: int, most: int, names: Sequence[str] = ()) -> list[Life]:
+    """Lives with two to ``most`` faults, in the same run or in following ones, in all or the named profiles."""
+    rng = random.Random(seed)
+    lives: list[Life] = []
+    kinds = list(Kind)
+    places = [i for i, profile in enumerate(PROFILES) if not names or profile.name in names]
+    for _ in range(count):
+        faults = []
+        run = 0
+        for _ in range(rng.randint(2, most)):
+            faults.append(Fault(run, rng.randrange(90), rng.choice(kinds)))
+            run += rng.random() < 0.7
+        lives.append((rng.choice(places), tuple(faults), rng.randrange(1 << 30)))
+    return lives
+
+
+def double(full: bool, seed: int) -> Report:
+    count = 250_000 if full else 5_000
+    return _play_all("simulated double and triple faults", random_lives(count, seed, 3 if full else 2))
+
+
+# --- rules switched off -------------------------------------------------------------------------
+
+ABLATION_LIMIT = 3000  # lives played without a rule before it counts as not needed
+
+
+# What counts as harm: lost, missing, doubled; or a run that cannot come to its end.
+HARM = re.compile("V1 |V2 |V7 |V8 ")
+
+
+def first_harm(rule: str, seed: int) -> tuple[int, str]:
+    """How many lives it took to see harm without this rule, and the harm; an empty text: none was seen."""
+    rng = random.Random(seed)
+    for count in range(1, ABLATION_LIMIT + 1):
+        [life] = random_lives(1, rng.randrange(1 << 30), 2, SHOWN_BY[rule])
+        with without(rule):
+            found = play_one(life)
+        if any(HARM.match(text) for text in found):
+            return count, f"{describe(life)}: {found[0]}"
+    return ABLATION_LIMIT, ""
+
+
+def ablation(full: bool, seed: int) -> Report:
+    """Every rule is needed: without it something is lost, doubled or never done."""
+    report = Report("rules switched off")
+    with ProcessPoolExecutor(os.cpu_count() or 1) as pool:
+        jobs = {rule: pool.submit(first_harm, rule, seed) for rule in ABLATIONS}
+        for rule, job in jobs.items():
+            count, harm = job.result()
+            report.cases += count
+            if harm:
+                report.notes.append(f"{rule}: caught after {count} lives ({harm[:110]})")
+            else:
+                report.violations.append(f"{rule}: switched off, and {count} lives went well")
+    return report
+
+
+PARTS: dict[str, Callable[[bool, int], Report]] = {"single": single, "double": double, "ablation": ablation}
