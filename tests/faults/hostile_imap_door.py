@@ -83,7 +83,8 @@ GREETINGS = [
         imap=greeting(b"* PREAUTH [CAPABILITY IMAP4rev1 STARTTLS] welcome\r\n"), says="not safe",
     ),
     Row("greeting: BYE", REFUSED, LATER, imap=greeting(b"* BYE go away\r\n"), says="turned us away"),
-    Row("greeting: BYE in haste", REFUSED, LATER, imap=greeting(b"* BYE [UNAVAILABLE] too many connections\r\n", leaves="")),  # noqa: E501 - one behaviour, one line
+    Row("greeting: BYE in haste", REFUSED, LATER,
+        imap=greeting(b"* BYE [UNAVAILABLE] too many connections\r\n", leaves="")),  # noqa: E501 - one behaviour, one line
     Row("greeting: NO", REFUSED, UNUSABLE, imap=greeting(b"* NO not today\r\n")),
     Row("greeting: BAD", REFUSED, UNUSABLE, imap=greeting(b"* BAD you\r\n")),
     Row("greeting: a tagged greeting", REFUSED, UNUSABLE, imap=greeting(b"A1 OK ready\r\n")),
@@ -104,7 +105,8 @@ GREETINGS = [
     Row("greeting: HTTP", REFUSED, UNUSABLE, imap=greeting(b"HTTP/1.1 400 Bad Request\r\nServer: x\r\n\r\n")),
     Row("greeting: POP3", REFUSED, UNUSABLE, imap=greeting(b"+OK POP3 ready\r\n")),
     Row("greeting: SMTP", REFUSED, UNUSABLE, imap=greeting(b"220 mx.example.org ESMTP\r\n")),
-    Row("greeting: a referral to another host", REFUSED, LATER, imap=greeting(b"* BYE [REFERRAL imap://evil.example/] go\r\n")),  # noqa: E501 - one behaviour, one line
+    Row("greeting: a referral to another host", REFUSED, LATER,
+        imap=greeting(b"* BYE [REFERRAL imap://evil.example/] go\r\n")),  # noqa: E501 - one behaviour, one line
     Row("greeting: an endless greeting", REFUSED, UNUSABLE, imap=imap(floods={"greeting": b"x"})),
     Row("greeting: endless lines behind the greeting", REFUSED, UNUSABLE, or_code=LATER,
         imap=imap(greeting=b"* OK ready\r\n", floods={"capability": b"* OK still ready\r\n"})),

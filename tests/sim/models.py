@@ -100,11 +100,13 @@ class SimMaildrop(MemoryMaildrop):
 
     capped = 0
     partial_quit = False
+    partial_left = 3  # times that a QUIT is carried out by half: a server that never deletes all has no end
     rng: random.Random
 
     def remove(self, mails: Any) -> None:
         mails = list(mails)
-        if self.partial_quit and mails and self.rng.random() < 0.5:
+        if self.partial_quit and self.partial_left and mails and self.rng.random() < 0.5:
+            self.partial_left -= 1
             mails = mails[: self.rng.randrange(len(mails))]
         super().remove(mails)
 
