@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from tests.fakes.cutter import RECEIVED, SENT, Cut, Cutter, Kind
 
+from . import cuts_pieces
 from .cuts_case import Case, Migration, Rig, Verdict, play, rig
 from .report import Report
 
@@ -164,7 +165,8 @@ def play_all(rig: Rig, cases: list[Case], report: Report) -> None:
         report.notes.append(f"{doubled} copies too many, landed after the settling time and reported")
 
 
-def main(full: bool, seed: int, count: int = QUICK_CUTS) -> Report:
+def cut(full: bool, seed: int, count: int = QUICK_CUTS) -> Report:
+    """The cuts alone."""
     report = Report("cuts of the wire")
     began_s = time.monotonic()
     with rig() as there:
@@ -174,4 +176,14 @@ def main(full: bool, seed: int, count: int = QUICK_CUTS) -> Report:
         play_all(there, cases, report)
     spent_s = time.monotonic() - began_s
     report.notes.append(f"{len(cases) / spent_s:.1f} runs a second")
+    return report
+
+
+def main(full: bool, seed: int) -> Report:
+    """The cuts, and the streams in pieces."""
+    report, pieces = cut(full, seed), cuts_pieces.main(full, seed)
+    report.name = "cuts of the wire, streams in pieces"
+    report.notes += [f"{report.cases} cuts, {pieces.cases} runs in pieces", *pieces.notes]
+    report.cases += pieces.cases
+    report.violations += pieces.violations
     return report

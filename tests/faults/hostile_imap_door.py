@@ -84,7 +84,7 @@ GREETINGS = [
     ),
     Row("greeting: BYE", REFUSED, LATER, imap=greeting(b"* BYE go away\r\n"), says="turned us away"),
     Row("greeting: BYE in haste", REFUSED, LATER,
-        imap=greeting(b"* BYE [UNAVAILABLE] too many connections\r\n", leaves="")),  # noqa: E501 - one behaviour, one line
+        imap=greeting(b"* BYE [UNAVAILABLE] too many connections\r\n", leaves="")),
     Row("greeting: NO", REFUSED, UNUSABLE, imap=greeting(b"* NO not today\r\n")),
     Row("greeting: BAD", REFUSED, UNUSABLE, imap=greeting(b"* BAD you\r\n")),
     Row("greeting: a tagged greeting", REFUSED, UNUSABLE, imap=greeting(b"A1 OK ready\r\n")),
@@ -106,7 +106,7 @@ GREETINGS = [
     Row("greeting: POP3", REFUSED, UNUSABLE, imap=greeting(b"+OK POP3 ready\r\n")),
     Row("greeting: SMTP", REFUSED, UNUSABLE, imap=greeting(b"220 mx.example.org ESMTP\r\n")),
     Row("greeting: a referral to another host", REFUSED, LATER,
-        imap=greeting(b"* BYE [REFERRAL imap://evil.example/] go\r\n")),  # noqa: E501 - one behaviour, one line
+        imap=greeting(b"* BYE [REFERRAL imap://evil.example/] go\r\n")),
     Row("greeting: an endless greeting", REFUSED, UNUSABLE, imap=imap(floods={"greeting": b"x"})),
     Row("greeting: endless lines behind the greeting", REFUSED, UNUSABLE, or_code=LATER,
         imap=imap(greeting=b"* OK ready\r\n", floods={"capability": b"* OK still ready\r\n"})),

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.dovecot
 
 
 def test_a_wire_cut_anywhere_costs_no_message_and_no_copy() -> None:
-    report = cuts.main(full=False, seed=7, count=48)
+    report = cuts.cut(full=False, seed=7, count=48)
     assert report.violations == []
     assert report.cases >= 40
 
