@@ -368,10 +368,11 @@ class Books(Protocol):
 
     def unplaced(self, mailbox: MailboxName) -> list[Checkpoint]:
         """Rows INTENDED, APPENDED, VERIFIED, RELEASING, RELEASED or SET_ASIDE after an intent (origin COPIED or
-        undecided) of this mailbox that claim no uid, those that the destination acknowledged first."""
+        undecided) of this mailbox that claim no uid: those whose copy was seen, then those that the destination
+        acknowledged, then the others."""
 
     def open_mailboxes(self) -> list[MailboxName]:
-        """Every destination mailbox that some row names."""
+        """Every destination mailbox that some row names, or that earlier runs worked on: an upload may land late."""
 
     def awaiting_proof(self, limit: int, after: int) -> list[Checkpoint]:
         """Rows APPENDED with a uid, by id."""
@@ -396,7 +397,10 @@ class Books(Protocol):
         """Those that no row claims."""
 
     def suspects(self, mailbox: MailboxName, low: int) -> list[int]:
-        """Indexed uids >= ``low`` that no row claims, with the index of a row that claims another."""
+        """Indexed uids >= ``low`` that no row claims, with the index of a row that claims another, anywhere."""
+
+    def holders(self, indexes: Sequence[bytes]) -> dict[bytes, list[Checkpoint]]:
+        """Rows of each index that claim a copy, in whatever mailbox, by id."""
 
     def index(self, mailbox: MailboxName, served: Sequence[tuple[int, bytes, int]]) -> None:
         """Remembers (uid, index, octets) of messages that the destination has and no row claims."""

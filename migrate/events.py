@@ -176,7 +176,7 @@ class Doubled(Event):
 
     row: int
     uidl: str
-    uids: tuple[int, ...]
+    places: tuple[tuple[str, int], ...]  # mailbox and uid of each copy, ours first
 
 
 @dataclass(frozen=True, slots=True)

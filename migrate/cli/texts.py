@@ -118,10 +118,10 @@ def line(event: Event) -> Line | None:
         case Reconnecting():
             return Line(NORMAL, _reconnecting(event))
         case Doubled():
-            uids = ", ".join(map(str, event.uids))
+            places = ", ".join(f"{mailbox} UID {uid}" for mailbox, uid in event.places)
             return Line(
                 ALWAYS,
-                f"The destination holds {count(len(event.uids), 'copy')} (UIDs {uids}) of message {event.row} "
+                f"The destination holds {count(len(event.places), 'copy')} ({places}) of message {event.row} "
                 f"(UIDL {event.uidl}), which was uploaded once. Delete what is too much by hand.",
             )
         case Notice():

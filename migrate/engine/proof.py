@@ -12,7 +12,7 @@ from ..model import Checkpoint, MailboxName, Stage, Verify
 from ..rules.dedupe import Digester
 from .pump import Pump
 from .run import Run, Steps, uidl_text
-from .verdict import MISSING, judge, set_aside, settled_digester
+from .verdict import judge, set_aside, settled_digester
 
 SAMPLE = 32  # of so many messages about one is read back whole
 CHUNK = 100
@@ -116,8 +116,6 @@ class Prover:
 
     def _refuse(self, row: Checkpoint, error: MessageError) -> None:
         aside = set_aside(row, error, None, row.fetched_session)
-        if error is MISSING:
-            aside = replace(aside, uid_dest=None)
 
         def done(outcome: Outcome) -> None:
             if outcome.error is not None:

@@ -227,7 +227,10 @@ def _placed(row: Checkpoint, uidvalidity: int, uid: int) -> Checkpoint:
 
 
 def look_for_doubles(run: Run, mailbox: MailboxName) -> Steps[None]:
-    """The second look of a run (R4): a second copy of what we uploaded, come since our last run, is reported."""
+    """The second look of a run (R4): a second copy of what we uploaded, come since our last run, is reported.
+
+    Also where the first is in another folder: the person may have named a new one since.
+    """
     if mailbox not in run.windows:
         return
     yield from scan(run, mailbox)
@@ -235,19 +238,17 @@ def look_for_doubles(run: Run, mailbox: MailboxName) -> Steps[None]:
     suspects = yield from run.ask(lambda books: books.suspects(mailbox, low))
     served = yield from read_back(run, mailbox, suspects)
     indexes = list({one.key.index for one in served.values()})
-    known: dict[bytes, list[Candidate]] = yield from run.ask(lambda books: books.lookup(mailbox, indexes))
+    known: dict[bytes, list[Checkpoint]] = yield from run.ask(lambda books: books.holders(indexes))
     doubles: dict[int, list[int]] = defaultdict(list)
     rows: dict[int, Checkpoint] = {}
     for uid, one in served.items():
-        for candidate in known.get(one.key.index, ()):
-            row = candidate.row
-            if row is None or row.uid_dest is None or row.fingerprint is None:
-                continue
-            if compare(row.fingerprint, one).is_same:
+        for row in known[one.key.index]:
+            if row.fingerprint is not None and compare(row.fingerprint, one).is_same:
                 doubles[row.id].append(uid)
                 rows[row.id] = row
                 break
     for row_id, copies in doubles.items():
-        own = rows[row_id].uid_dest
-        assert own is not None
-        run.emit(Doubled(row_id, uidl_text(rows[row_id]), (own, *copies)))
+        row = rows[row_id]
+        assert row.uid_dest is not None
+        places = ((str(row.mailbox), row.uid_dest), *((str(mailbox), uid) for uid in copies))
+        run.emit(Doubled(row_id, uidl_text(row), places))

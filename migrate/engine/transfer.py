@@ -261,6 +261,8 @@ class Transfer:
         case.message = case.message.emptied()
 
     def _proved(self, row: Checkpoint) -> None:
+        if row.proven_run == self.run.number and row.mailbox is not None and row.uid_dest is not None:
+            self.uids[row.mailbox].rise_above(row.uid_dest)
         case = self.unproved.pop(row.id, None)
         if case is not None:
             self._settled(case)

@@ -9,7 +9,7 @@ class UidBook:
     """A set of uids, one bit each, that starts at the UIDNEXT of the mailbox."""
 
     def __init__(self, uidnext: int) -> None:
-        self.uidnext = uidnext  # every message stored from now on has this uid or a higher one
+        self.uidnext = uidnext  # every message stored from now on has this uid or a higher one (RFC 3501 §2.3.1.1)
         self._base = uidnext
         self._bits = bytearray()
 
@@ -24,8 +24,11 @@ class UidBook:
         if self._bits[octet] & bit:
             return False
         self._bits[octet] |= bit
-        self.uidnext = max(self.uidnext, uid + 1)
         return True
+
+    def rise_above(self, uid: int) -> None:
+        """The mailbox has a message of this uid: it was seen there, not only told of."""
+        self.uidnext = max(self.uidnext, uid + 1)
 
     def holds(self, uid: int) -> bool:
         """Whether this uid was claimed."""

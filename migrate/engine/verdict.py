@@ -41,6 +41,8 @@ def set_aside(row: Checkpoint, error: MessageError, message: Message | None, ses
     return replace(
         row,
         stage=Stage.SET_ASIDE,
+        # Where something else stands was never its place: whose that is must be free to claim it.
+        uid_dest=None if error is MISSING else row.uid_dest,
         reason=display(error.what + words, 500),
         fingerprint=message.fingerprint if message else row.fingerprint,
         fetched_session=session if session is not None else row.fetched_session,

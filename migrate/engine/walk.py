@@ -147,6 +147,9 @@ def _one_session(run: Run) -> Steps[bool]:
     before = run.achieved
     yield from open_source(run, may_release=run.wants_deletion)
     run.check_stop()
+    for mailbox in run.mailboxes:
+        # Nobody else has the maildrop now. What another machine uploaded before it let go of it is seen here (R1).
+        yield from scan(run, mailbox)
     listing = yield from take_listing(run)
     yield from check_listing(run, listing)
     run.has_worked = True

@@ -75,6 +75,11 @@ class State:
             if lock is not None:
                 lock.release()
 
+    @property
+    def database(self) -> Database:
+        """For whoever checks it from outside."""
+        return self._db
+
     def image(self) -> bytes:
         """The whole database as octets: what ``open_memory`` starts from again."""
         return self._db.connection.serialize()
@@ -194,6 +199,9 @@ class State:
 
     def suspects(self, mailbox: MailboxName, low: int) -> list[int]:
         return self._dest.suspects(mailbox, low)
+
+    def holders(self, indexes: Sequence[bytes]) -> dict[bytes, list[Checkpoint]]:
+        return self._dest.holders(indexes)
 
     def index(self, mailbox: MailboxName, served: Sequence[tuple[int, bytes, int]]) -> None:
         self._dest.index(mailbox, served)

@@ -17,6 +17,9 @@ from .rows import damaged_row, seal_small, sealed
 from .schema import quoted
 
 _UNPLACED = quoted(Stage.INTENDED, Stage.APPENDED, Stage.VERIFIED, Stage.RELEASING, Stage.RELEASED)
+# Rows that were seen at the destination claim before those that it only acknowledged: else a twin that was never
+# stored would take the copy of one whose source is gone.
+_CLAIM_ORDER = "m.stage WHEN 'appended' THEN 1 WHEN 'intended' THEN 2 WHEN 'set aside' THEN 3"
 _NO_CANDIDATES = quoted(Stage.LISTED, Stage.GONE)
 
 
@@ -65,7 +68,10 @@ class Destination:
 
     def open_mailboxes(self) -> list[MailboxName]:
         names = self._db.mailboxes()
-        used = self._db.ask("SELECT DISTINCT mailbox FROM message WHERE mailbox IS NOT NULL ORDER BY mailbox")
+        used = self._db.ask(
+            "SELECT id FROM mailbox WHERE uidvalidity IS NOT NULL"
+            " UNION SELECT mailbox FROM message WHERE mailbox IS NOT NULL ORDER BY 1"
+        )
         return [names[number] for (number,) in used]
 
     # --- uids ----------------------------------------------------------------------------------
@@ -74,7 +80,7 @@ class Destination:
         return self._db.checkpoints(
             f"WHERE m.mailbox = ? AND m.uid_dest IS NULL AND (m.origin IS NULL OR m.origin = 'copied') AND"
             f" (m.stage IN ({_UNPLACED}) OR (m.stage = 'set aside' AND m.uidvalidity IS NOT NULL))"
-            " ORDER BY CASE m.stage WHEN 'intended' THEN 1 WHEN 'set aside' THEN 2 ELSE 0 END, m.id",
+            f" ORDER BY CASE {_CLAIM_ORDER} ELSE 0 END, m.id",
             (self._db.mailbox_id(name),),
         )
 
@@ -98,12 +104,16 @@ class Destination:
     def suspects(self, name: MailboxName, low: int) -> list[int]:
         number = self._db.mailbox_id(name)
         records = self._db.ask(
-            "SELECT DISTINCT s.uid FROM served s JOIN message m ON m.idx = s.idx AND m.mailbox = s.mailbox"
+            "SELECT DISTINCT s.uid FROM served s JOIN message m ON m.idx = s.idx"
             " WHERE s.mailbox = ? AND s.uid >= ? AND m.uid_dest IS NOT NULL AND NOT EXISTS"
             " (SELECT 1 FROM message c WHERE c.mailbox = s.mailbox AND c.uid_dest = s.uid) ORDER BY s.uid",
             (number, low),
         )
         return [uid for (uid,) in records]
+
+    def holders(self, indexes: Sequence[bytes]) -> dict[bytes, list[Checkpoint]]:
+        where = "WHERE m.idx = ? AND m.uid_dest IS NOT NULL ORDER BY m.id"
+        return {index: self._db.checkpoints(where, (index,)) for index in indexes}
 
     def index(self, name: MailboxName, served: Sequence[tuple[int, bytes, int]]) -> None:
         with self._db.transaction() as c:

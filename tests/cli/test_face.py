@@ -217,8 +217,8 @@ Dry run: nothing was touched. The source lists 312.4 MB in all.
             'Source: the server closed the connection. The server said: "-ERR idle" Trying again in 4 s.',
         ),
         (
-            Doubled(7, "u7", (3, 9)),
-            "The destination holds 2 copies (UIDs 3, 9) of message 7 (UIDL u7), which was uploaded once. "
+            Doubled(7, "u7", (("Old", 3), ("Old", 9))),
+            "The destination holds 2 copies (Old UID 3, Old UID 9) of message 7 (UIDL u7), which was uploaded once. "
             "Delete what is too much by hand.",
         ),
         (Notice("a quirk of the server", "LIST x"), 'A quirk of the server. The server said: "LIST x"'),

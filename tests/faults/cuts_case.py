@@ -153,7 +153,7 @@ class Migration:
         left = Counter(octets for _, octets in dovecot.served_pop3(self.old))
         if lost := expected - found - (left if last.code is not Exit.OK else Counter()):
             wrong.append(f"{lost.total()} lost or altered")
-        doubled = sum(len(event.uids) - 1 for ran in self.ran for event in ran.doubled)
+        doubled = sum(len(event.places) - 1 for ran in self.ran for event in ran.doubled)
         if (extra := (found - expected).total()) > doubled:
             wrong.append(f"{extra} copies too many, {doubled} reported")
         if last.code is Exit.OK and left != (Counter() if self.is_deleting else Counter(LETTERS)):

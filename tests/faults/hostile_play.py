@@ -163,7 +163,7 @@ class Scene:
             wrong.append(f"{extra.total()} copies too many at the end, {row.extra} expected")
         if (other := (self.held - everything - extra).total()) and not row.is_other:
             wrong.append(f"{other} messages at the destination that nobody had")
-        reported = sum(len(event.uids) - 1 for ran in self.ran for event in ran.doubled)
+        reported = sum(len(event.places) - 1 for ran in self.ran for event in ran.doubled)
         if reported < (row.extra if row.reported is None else row.reported):
             wrong.append(f"{row.extra} copies too many, {reported} reported")
         if self.left and row.then is Exit.OK:

@@ -138,7 +138,7 @@ def test_nothing_is_deleted_that_went_further_than_listed(tmp_path: Path) -> Non
 # --- questions about rows ---------------------------------------------------------------------
 
 
-def test_rows_that_claim_no_uid_come_acknowledged_first() -> None:
+def test_of_rows_that_claim_no_uid_the_proven_come_first_then_the_acknowledged() -> None:
     state = listed(7)
     rows = [intended(state.row(number), mail(str(number))) for number in range(1, 8)]
     rows[6] = replace(rows[6], mailbox=ARCHIVE)
@@ -155,7 +155,7 @@ def test_rows_that_claim_no_uid_come_acknowledged_first() -> None:
         ]
     )
     state.commit([(verified(replace(rows[5], stage=Stage.APPENDED)),)])
-    assert [row.id for row in state.unplaced(INBOX)] == [2, 6, 1, 4]
+    assert [row.id for row in state.unplaced(INBOX)] == [6, 2, 1, 4]
     assert [row.id for row in state.unplaced(ARCHIVE)] == [7]
     assert state.unplaced(MailboxName.parse("Nowhere")) == []
     assert [row.id for row in state.awaiting_proof(10, 0)] == [3]
@@ -191,7 +191,7 @@ def test_what_is_remembered_of_a_mailbox_comes_back() -> None:
     state.remember_mailbox(ARCHIVE, memory)
     assert state.mailbox(ARCHIVE) == memory
     assert state.mailbox(INBOX) is None
-    assert state.open_mailboxes() == []
+    assert state.open_mailboxes() == [ARCHIVE]  # no row names it, but an upload of an earlier run may land there
 
 
 def test_uids_are_known_by_claim_and_by_index() -> None:
