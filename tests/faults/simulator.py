@@ -1,4 +1,4 @@
-"""The simulator's part of the fault programme: single faults, double and triple faults, rules switched off."""
+"""The simulator in the fault programme: single faults, double and triple ones, the real driver, rules switched off."""
 
 from __future__ import annotations
 
@@ -10,43 +10,52 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
+from typing import NamedTuple
 
 from tests.sim.ablate import ABLATIONS, SHOWN_BY, without
+from tests.sim.driven import DrivenHost
 from tests.sim.faults import Fault, Kind
-from tests.sim.models import PROFILES
+from tests.sim.host import Host
 from tests.sim.play import play
+from tests.sim.profiles import BY_NAME, PROFILES, Profile
 
 from .report import Report
 
 QUICK_SINGLE = 10_000
 BATCH = 50  # lives played by one worker before it reports
 
-Life = tuple[int, tuple[Fault, ...], int]  # index of the profile, faults, seed
+DRIVER = "driver:"  # before the name of a profile: played by the real driver
 
 
-def describe(life: Life) -> str:
-    """How to play this life again: ``scripts/faults --replay '...'``."""
-    index, faults, seed = life
-    return f"{PROFILES[index].name} {seed} {' '.join(f'{f.kind.name}@{f.run}.{f.point}' for f in faults)}"
+class Life(NamedTuple):
+    """One migration of the simulator, as it can be played again."""
+
+    profile: Profile
+    faults: tuple[Fault, ...]
+    seed: int
+    is_driven: bool = False  # by migrate.driver, which makes the order of steps a matter of chance
+
+    def __str__(self) -> str:
+        """What ``scripts/faults --replay '...'`` plays again."""
+        faults = " ".join(f"{fault.kind.name}@{fault.run}.{fault.point}" for fault in self.faults)
+        return f"{DRIVER if self.is_driven else ''}{self.profile.name} {self.seed} {faults}".rstrip()
 
 
 def parse(text: str) -> Life:
-    """The life that ``describe`` wrote down."""
+    """The life of which this is the text."""
     name, seed, *faults = text.split()
-    index = next(i for i, profile in enumerate(PROFILES) if profile.name == name)
     found = []
     for fault in faults:
         kind, place = fault.split("@")
         run, point = place.split(".")
         found.append(Fault(int(run), int(point), Kind[kind]))
-    return index, tuple(found), int(seed)
+    return Life(BY_NAME[name.removeprefix(DRIVER)], tuple(found), int(seed), name.startswith(DRIVER))
 
 
 def play_one(life: Life) -> list[str]:
     """The violations of one life; an exception of the engine's own is one too."""
-    index, faults, seed = life
     try:
-        return play(PROFILES[index], faults, seed).violations
+        return play(life.profile, life.faults, life.seed, DrivenHost if life.is_driven else Host).violations
     except Exception as error:  # noqa: BLE001 - whatever it is, it is a fault found
         return [f"{type(error).__name__}: {error} {traceback.format_exc(limit=-2)[-200:]}"]
 
@@ -66,7 +75,7 @@ def _play_all(name: str, lives: list[Life]) -> Report:
     began = time.monotonic()
     with ProcessPoolExecutor(os.cpu_count() or 1) as pool:
         for bad in pool.map(_play_batch, _batches(lives)):
-            report.violations += [f"{describe(life)}: {'; '.join(found[:3])}" for life, found in bad]
+            report.violations += [f"{life}: {'; '.join(found[:3])}" for life, found in bad]
     spent = time.monotonic() - began
     report.notes.append(f"{len(lives) / max(spent, 0.001):,.0f} lives a second")
     return report
@@ -79,9 +88,9 @@ def single_lives(seeds: Iterable[int]) -> list[Life]:
     """Every kind of fault at every point of the first run, in every profile."""
     lives: list[Life] = []
     for seed in seeds:
-        for index, profile in enumerate(PROFILES):
+        for profile in PROFILES:
             points = play(profile, (), seed).points[0]
-            lives += [(index, (Fault(0, point, kind),), seed) for point in range(points) for kind in Kind]
+            lives += [Life(profile, (Fault(0, point, kind),), seed) for point in range(points) for kind in Kind]
     return lives
 
 
@@ -95,19 +104,20 @@ def single(full: bool, seed: int) -> Report:
 # --- double and triple faults -------------------------------------------------------------------
 
 
-def random_lives(count: int, seed: int, most: int, names: Sequence[str] = ()) -> list[Life]:
+def random_lives(
+    count: int, seed: int, most: int, names: Sequence[str] = (), kinds: Sequence[Kind] = tuple(Kind)
+) -> list[Life]:
     """Lives with two to ``most`` faults, in the same run or in following ones, in all or the named profiles."""
     rng = random.Random(seed)
     lives: list[Life] = []
-    kinds = list(Kind)
-    places = [i for i, profile in enumerate(PROFILES) if not names or profile.name in names]
+    profiles = [profile for profile in PROFILES if not names or profile.name in names]
     for _ in range(count):
         faults = []
         run = 0
         for _ in range(rng.randint(2, most)):
             faults.append(Fault(run, rng.randrange(90), rng.choice(kinds)))
             run += rng.random() < 0.7
-        lives.append((rng.choice(places), tuple(faults), rng.randrange(1 << 30)))
+        lives.append(Life(rng.choice(profiles), tuple(faults), rng.randrange(1 << 30)))
     return lives
 
 
@@ -116,24 +126,46 @@ def double(full: bool, seed: int) -> Report:
     return _play_all("simulated double and triple faults", random_lives(count, seed, 3 if full else 2))
 
 
+# --- through the driver -------------------------------------------------------------------------
+
+DRIVEN_POINTS = 30  # the steps at both servers alone
+
+
+def driven_lives(count: int, seed: int) -> list[Life]:
+    """Lives with one or two faults that the real driver plays."""
+    rng = random.Random(seed)
+    lives: list[Life] = []
+    for _ in range(count):
+        faults = [Fault(0, rng.randrange(DRIVEN_POINTS), rng.choice(list(Kind)))]
+        if rng.random() < 0.5:
+            faults.append(Fault(1, rng.randrange(DRIVEN_POINTS), rng.choice(list(Kind))))
+        lives.append(Life(rng.choice(PROFILES), tuple(faults), rng.randrange(1 << 30), is_driven=True))
+    return lives
+
+
+def driven(full: bool, seed: int) -> Report:
+    count = 20_000 if full else 1_000
+    return _play_all("simulated faults through the real driver", driven_lives(count, seed))
+
+
 # --- rules switched off -------------------------------------------------------------------------
 
 ABLATION_LIMIT = 3000  # lives played without a rule before it counts as not needed
 
 
 # What counts as harm: lost, missing, doubled; or a run that cannot come to its end.
-HARM = re.compile("V1 |V2 |V7 |V8 ")
+HARM = re.compile("V[12378] ")
 
 
 def first_harm(rule: str, seed: int) -> tuple[int, str]:
     """How many lives it took to see harm without this rule, and the harm; an empty text: none was seen."""
     rng = random.Random(seed)
     for count in range(1, ABLATION_LIMIT + 1):
-        [life] = random_lives(1, rng.randrange(1 << 30), 2, SHOWN_BY[rule])
+        [life] = random_lives(1, rng.randrange(1 << 30), 2, *SHOWN_BY[rule])
         with without(rule):
             found = play_one(life)
         if any(HARM.match(text) for text in found):
-            return count, f"{describe(life)}: {found[0]}"
+            return count, f"{life}: {found[0]}"
     return ABLATION_LIMIT, ""
 
 
@@ -152,4 +184,9 @@ def ablation(full: bool, seed: int) -> Report:
     return report
 
 
-PARTS: dict[str, Callable[[bool, int], Report]] = {"single": single, "double": double, "ablation": ablation}
+PARTS: dict[str, Callable[[bool, int], Report]] = {
+    "single": single,
+    "double": double,
+    "driven": driven,
+    "ablation": ablation,
+}

@@ -18,7 +18,8 @@ from migrate.engine.run import Run
 from migrate.model import Stage
 from migrate.state import State
 
-from .play import Player
+from .faults import Kind
+from .host import Host
 
 # What stands in for a phase of the engine.
 Phase = Generator[Any, Any, Any]
@@ -53,12 +54,12 @@ def _commit_later(self: transfer.Transfer, lane: int, batch: list[cases.Case]) -
 
 
 _INTEND = transfer.Transfer._intend
-_OPEN_BOOKS = Player._open_books
+_OPEN_BOOKS = Host.open_books
 
 
-def _forgets_intents(player: Player) -> State:
+def _forgets_intents(host: Host) -> State:
     """A disk that keeps an intent only in its cache: a crash takes the last one with it."""
-    books = _OPEN_BOOKS(player)
+    books = _OPEN_BOOKS(host)
     real_image, real_commit = books.image, books.commit
     last: list[bytes] = [real_image()]
     is_intent: list[bool] = [False]
@@ -75,11 +76,6 @@ def _forgets_intents(player: Player) -> State:
     books.commit = commit  # type: ignore[method-assign]
     books.image = lambda: last[0] if is_intent[0] else real_image()  # type: ignore[method-assign]
     return books
-
-
-def _no_wait(player: Player) -> State:
-    player.policy = replace(player.policy, settle_s=0.0)
-    return _OPEN_BOOKS(player)
 
 
 def _intents_first(self: State, mailbox: Any) -> list[Any]:
@@ -120,8 +116,8 @@ _CHECK = recover._check_uidvalidity
 ABLATIONS: dict[str, list[Any]] = {
     "R1 scan": [lambda: patch.object(recover, "scan", _gives(0)), lambda: patch.object(walk, "scan", _gives(0))],
     "R2 intent": [lambda: patch.object(transfer.Transfer, "_intend", _commit_later)],
-    "R3 fsync": [lambda: patch.object(Player, "_open_books", _forgets_intents)],
-    "R4 wait": [lambda: patch.object(Player, "_open_books", _no_wait)],
+    "R3 fsync": [lambda: patch.object(Host, "open_books", _forgets_intents)],
+    "R4 wait": [lambda: patch.object(recover, "_settle", _gives(None))],
     "R5 adopt": [lambda: patch.object(cases, "_already_there", _gives(False))],
     "R6 claim": [lambda: patch.object(State, "unplaced", _intents_first)],
     "R7 verify": [lambda: patch.object(proof, "judge", _believe)],
@@ -132,19 +128,22 @@ ABLATIONS: dict[str, list[Any]] = {
 }
 
 
-# Profiles in which the harm of a missing rule shows soonest.
-SHOWN_BY: dict[str, tuple[str, ...]] = {
-    "R1 scan": ("plain-nouids", "plain"),
-    "R2 intent": ("single", "plain"),
-    "R3 fsync": ("no-deletion", "single"),
-    "R4 wait": ("no-deletion", "single"),
-    "R5 adopt": ("rollback", "lost-commits"),
-    "R6 claim": ("uidvalidity-twins", "twins-nouids"),
-    "R7 verify": ("uidvalidity", "plain"),
-    "R8 recheck": ("loses-newest",),
-    "R9 identity": ("uidl-replaced",),
-    "R10 uidvalidity": ("uidvalidity-twins", "uidvalidity"),
-    "R11 uidl map": ("uidl-change", "uidl-change-twins"),
+_ANY = tuple(Kind)
+_DIES = (Kind.CRASH, Kind.DELAY)
+
+# Profiles and faults in which the harm of a missing rule shows soonest.
+SHOWN_BY: dict[str, tuple[tuple[str, ...], tuple[Kind, ...]]] = {
+    "R1 scan": (("plain-nouids", "plain"), _ANY),
+    "R2 intent": (("single", "plain"), _DIES),
+    "R3 fsync": (("no-deletion", "single"), _DIES),
+    "R4 wait": (("no-deletion", "single"), _ANY),
+    "R5 adopt": (("rollback", "lost-commits"), _ANY),
+    "R6 claim": (("uidvalidity-twins", "twins-nouids"), _ANY),
+    "R7 verify": (("uidvalidity", "plain"), _ANY),
+    "R8 recheck": (("loses-newest",), _ANY),
+    "R9 identity": (("uidl-replaced",), _ANY),
+    "R10 uidvalidity": (("uidvalidity-twins", "uidvalidity"), _ANY),
+    "R11 uidl map": (("uidl-change", "uidl-change-twins"), _ANY),
 }
 
 

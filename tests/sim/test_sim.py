@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import random
+from collections import deque
+from itertools import islice
+from pathlib import Path
 
 import pytest
 
-from tests.faults.simulator import describe, first_harm, play_one, random_lives, single_lives
+from tests.faults.simulator import driven_lives, first_harm, parse, play_one, random_lives, single_lives
 from tests.sim.ablate import ABLATIONS
 from tests.sim.faults import Fault, Kind
-from tests.sim.models import PROFILES, Profile
-from tests.sim.play import play
+from tests.sim.play import Player, play
+from tests.sim.profiles import BY_NAME, PROFILES, Profile
 
 SEED = int(os.environ.get("POPFERRY_SEED", "0")) or 20261123  # scripts/faults draws others
 
@@ -24,13 +27,41 @@ def test_a_migration_without_faults_is_done_in_two_runs_and_the_third_sends_noth
 
 def test_any_single_fault_loses_and_doubles_nothing() -> None:
     lives = random.Random(SEED).sample(single_lives([SEED]), 150)
-    found = {describe(life): violations for life in lives if (violations := play_one(life))}
+    found = {str(life): violations for life in lives if (violations := play_one(life))}
     assert not found, f"POPFERRY_SEED={SEED} plays this again"
 
 
 def test_any_two_faults_lose_and_double_nothing() -> None:
-    found = {describe(life): violations for life in random_lives(150, SEED, 2) if (violations := play_one(life))}
+    found = {str(life): violations for life in random_lives(150, SEED, 2) if (violations := play_one(life))}
     assert not found, f"POPFERRY_SEED={SEED} plays this again"
+
+
+def test_any_two_faults_lose_and_double_nothing_under_the_real_driver() -> None:
+    found = {str(life): violations for life in driven_lives(100, SEED) if (violations := play_one(life))}
+    assert not found, f"POPFERRY_SEED={SEED} plays this again"
+
+
+@pytest.mark.parametrize("steps", range(30))
+def test_a_second_machine_that_stood_still_since_any_step_doubles_nothing(steps: int, tmp_path: Path) -> None:
+    player = Player(BY_NAME["two-hosts-keeping-nouids"], (), 1, tmp_path)
+    first, second = (player.process(host, 0, ()) for host in player.hosts)
+    deque(islice(second, steps), maxlen=0)
+    deque(first, maxlen=0)
+    deque(second, maxlen=0)
+    assert len(player.servers.stored()) == 4
+    assert player.violations == []
+
+
+@pytest.mark.parametrize(
+    "life",
+    [
+        "uidvalidity-twins 503271924 LIE@0.29 CRASH@0.40",  # a twin took the copy of one that was proven
+        "folder-changes 5 LIE@0.30",  # an invented uid hid the copy that was stored under it later
+        "folder-changes 5 LATE@0.25",  # an upload landed in the folder of an earlier run
+    ],
+)
+def test_a_life_that_once_went_wrong_goes_well(life: str) -> None:
+    assert play_one(parse(life)) == []
 
 
 @pytest.mark.parametrize("rule", ABLATIONS)
@@ -41,7 +72,7 @@ def test_without_this_rule_the_simulator_sees_harm(rule: str) -> None:
 
 def test_an_upload_that_lands_after_the_settling_time_is_reported() -> None:
     """The third stated exception: a copy of a dead connection that comes too late for us to see it first."""
-    profile = next(one for one in PROFILES if one.name == "no-deletion")
+    profile = BY_NAME["no-deletion"]
     points = play(profile, (), 1).commands[0]
     late = [Fault(0, point, Kind.LATE) for point, name in enumerate(points) if name == "Append"]
     lives = [play(profile, (fault,), 1) for fault in late]

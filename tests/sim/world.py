@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 from migrate.commands import (
@@ -28,12 +28,11 @@ from migrate.commands import (
 )
 from migrate.driver.committer import carry_out
 from migrate.engine.run import Steps
-from migrate.errors import Exit, MessageError, StoreError
-from migrate.model import AppendUid
+from migrate.errors import Exit, StoreError
 from migrate.state import State
-from migrate.stores.base import Session
 
 from .faults import Fault, Kind
+from .sessions import SimSession, WireSession
 
 STEP_LIMIT = 20_000
 
@@ -48,7 +47,7 @@ class World:
     def __init__(
         self,
         books: State,
-        opener: Callable[[OpenSource | OpenDest], Session],
+        opener: Callable[[OpenSource | OpenDest], SimSession],
         clock: Clock,
         faults: Iterator[Fault] | list[Fault],
         rng: random.Random,
@@ -62,26 +61,30 @@ class World:
         self.on_step = on_step
         self.point = 0
         self.queues: dict[int, deque[Command]] = {}  # -2 state, -1 source, others lanes
-        self.sessions: dict[int, Session] = {}
+        self.sessions: dict[int, SimSession] = {}
         self.broken: dict[int, StoreError] = {}
-        self.appends: list[Command] = []  # seen so far: for faults that strike only them
         self.sent: list[Command] = []
 
-    def play(self, engine: Steps[Exit]) -> Exit:
-        """What the engine returns. Raises Crash when a fault kills it."""
+    def play(self, engine: Steps[Exit]) -> Generator[None, None, Exit]:
+        """Step by step to what the engine returns. Raises Crash when a fault kills it."""
         try:
             commands = next(engine)
             while True:
                 for command in commands:
                     self.queues.setdefault(self._place(command), deque()).append(command)
                 commands = engine.send(self._one_step())
+                yield
         except StopIteration as end:
             code: Exit = end.value
             return code
         finally:
             engine.close()
-            for session in self.sessions.values():
-                session.close()
+            self.end()
+
+    def end(self) -> None:
+        """The process is over: its connections break."""
+        for session in self.sessions.values():
+            session.close()
 
     def _place(self, command: Command) -> int:
         if isinstance(command, Ask | Commit | Now | Wait):
@@ -93,13 +96,25 @@ class World:
         assert places, "the engine waits for nothing: a deadlock"
         place = self.rng.choice(places)
         command = self.queues[place].popleft()
+        if place == -2:
+            return self._own(command, self._reach(command))
+        return self.remote(place, command)
+
+    def pending(self, place: int) -> Iterable[Command]:
+        """What was asked of this place after the command that is the next step."""
+        return self.queues.get(place, ())
+
+    def _reach(self, command: Command) -> Kind | None:
+        """Counts a step, and says what befalls it."""
         kind = self.faults.get(self.point)
         self.on_step(self.point, command)
         self.point += 1
         assert self.point < STEP_LIMIT, "the engine does not come to an end"
-        if place == -2:
-            return self._own(command, kind)
-        outcome = self._remote(place, command, kind)
+        return kind
+
+    def remote(self, place: int, command: Command) -> Outcome:
+        """The next step, at the source (-1) or on a lane of the destination."""
+        outcome = self._remote(place, command, self._reach(command))
         if isinstance(outcome.error, StoreError):
             outcome.error.end = "source" if place < 0 else "destination"
         return outcome
@@ -141,38 +156,34 @@ class World:
             case Kind.DELAY | Kind.LATE:
                 self._delay(place, command, kind)
                 raise Crash
-            case Kind.CUT_BEFORE:
-                return self._cut(place, command)
-            case Kind.CUT | Kind.BYE:
-                if not isinstance(command, OpenSource | OpenDest):
-                    self._carry_out(place, command)
-                return self._cut(place, command)
-            case Kind.LIE if isinstance(command, Append):
-                return Outcome(command, self._invented_uids(place, command))
-            case Kind.NO if isinstance(command, Append):
-                return Outcome(command, error=MessageError("the destination refused it", said=b"NO no"))
-        return self._carry_out(place, command)
+            case Kind.CUT_BEFORE | Kind.CUT | Kind.BYE:
+                return self._cut(place, command, kind)
+        return self._carry_out(place, command, kind)
 
-    def _carry_out(self, place: int, command: Command) -> Outcome:
+    def _carry_out(self, place: int, command: Command, kind: Kind | None = None) -> Outcome:
         self.sent.append(command)
         session = self.sessions[place]
+        session.mood = kind
         session.submit(command)
         outcomes = session.turn()
+        session.mood = None
         assert len(outcomes) == 1
         assert outcomes[0].command is command
         if isinstance(command, CloseSource | CloseDest):
             self.sessions.pop(place).close()
         return outcomes[0]
 
-    def _invented_uids(self, place: int, command: Append) -> tuple[AppendUid | None, ...]:
-        """Where a lying server says it stored what it threw away."""
-        mailbox = self.sessions[place].server.mailboxes[command.mailbox]  # type: ignore[attr-defined]
-        if not self.sessions[place].server.has_uids or self.rng.random() < 0.3:  # type: ignore[attr-defined]
-            return (None,) * len(command.letters)
-        return tuple(AppendUid(mailbox.uidvalidity, mailbox.uidnext + n) for n in range(len(command.letters)))
-
-    def _cut(self, place: int, command: Command) -> Outcome:
-        error = StoreError("the connection was cut")
+    def _cut(self, place: int, command: Command, kind: Kind) -> Outcome:
+        """The connection breaks, before or after the server carried the command out, or in the middle of its octets."""
+        is_opening = isinstance(command, OpenSource | OpenDest)
+        outcome = Outcome(command)
+        if isinstance(self.sessions[place], WireSession) and not is_opening:
+            outcome = self._carry_out(place, command, kind)
+            if outcome.error is None:
+                return outcome  # the answer came before the end
+        elif kind is not Kind.CUT_BEFORE and not is_opening:
+            self._carry_out(place, command)
+        error = outcome.error if isinstance(outcome.error, StoreError) else StoreError("the connection was cut")
         self.broken[place] = error
         if place in self.sessions:
             self.sessions.pop(place).close()
@@ -180,7 +191,7 @@ class World:
 
     def _delay(self, place: int, command: Command, kind: Kind) -> None:
         """The server goes on with what it has received, after we are dead."""
-        pending = [command, *self.queues[place]]
+        pending = [command, *self.pending(place)]
         session = self.sessions.pop(place)  # not closed: the server has not noticed yet
         appends = [one for one in pending if isinstance(one, Append)]
         at = self.clock.settle_s * (0.5 if kind is Kind.DELAY else 3.0)
@@ -189,6 +200,7 @@ class World:
             for one in appends:
                 session.submit(one)
                 session.turn()
+            session.close()  # now it has noticed, and lets go of the maildrop
 
         self.clock.later(at, land)
 

@@ -1,0 +1,83 @@
+"""A maildrop with the habits of real servers: capped listings, half a QUIT, one session at a time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from migrate.commands import Command, OpenSource
+from migrate.errors import Retry, StoreError
+from migrate.stores.memory import Mail, MemoryMaildrop, MemoryReader, MemoryReleaser
+
+from .faults import Kind
+
+
+class Busy(Exception):
+    """Another session has the maildrop (RFC 1939 §4: an exclusive-access lock)."""
+
+
+class SimMaildrop(MemoryMaildrop):
+    """A maildrop with the habits of its profile. One session has it at a time."""
+
+    def __init__(self, rng: random.Random, *, capped: int = 0, partial_quit: bool = False, **habits: Any) -> None:
+        super().__init__(**habits)
+        self._rng = rng
+        self._capped = capped  # the listing shows so many, the oldest first
+        # How often a QUIT is carried out by half: a server that never deletes all has no end.
+        self._partial_left = 3 if partial_quit else 0
+        self._holder: object | None = None
+        self.on_delete: Callable[[Sequence[Mail]], None] = lambda mails: None  # those that we asked for
+
+    def take(self, session: object) -> list[Mail]:
+        """The messages that this session sees. Busy when another one has not let go."""
+        if self._holder not in (None, session):
+            raise Busy
+        self._holder = session
+        return self.mails[: self._capped] if self._capped else list(self.mails)
+
+    def release(self, session: object) -> None:
+        if self._holder is session:
+            self._holder = None
+
+    def remove(self, mails: Any, *, asked: bool = True) -> None:
+        """What goes with QUIT; ``asked``: because we marked it, not because it was fetched."""
+        mails = list(mails)
+        if self._partial_left and mails and self._rng.random() < 0.5:
+            self._partial_left -= 1
+            mails = mails[: self._rng.randrange(len(mails))]
+        if asked:
+            self.on_delete(mails)
+        super().remove(mails)
+
+
+class SimReader(MemoryReader):
+    """A session without octets."""
+
+    maildrop: SimMaildrop
+    mood: Kind | None = None  # nothing befalls it: the world breaks its connection
+
+    def carry_out(self, command: Command) -> Any:
+        if isinstance(command, OpenSource):
+            try:
+                mails = self.maildrop.take(self)
+            except Busy:
+                raise StoreError("the maildrop is busy", retry=Retry.LATER, said=b"-ERR [IN-USE]") from None
+            super().carry_out(command)
+            self._mails = dict(enumerate(mails, start=1))
+            return self._facts()
+        return super().carry_out(command)
+
+    def _close(self, is_quit: bool) -> None:
+        if is_quit:
+            gone = self._marked | (self._fetched if self.maildrop.may_delete_on_fetch else set())
+            self.maildrop.remove([self._mails[number] for number in sorted(gone)], asked=bool(self._marked))
+        self.close()
+
+    def close(self) -> None:
+        super().close()
+        self.maildrop.release(self)
+
+
+class SimReleaser(SimReader, MemoryReleaser):
+    """The same, and deletes."""
