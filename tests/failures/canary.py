@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 # Each has a core that no part of the program knows, and octets that every encoding writes differently.
@@ -42,6 +43,12 @@ def leaks(octets: bytes, where: str) -> Iterable[str]:
         at = octets.find(form)
         if at >= 0:
             yield f"{password!r} as {form!r} in {where}: {octets[max(0, at - 80) : at + 80]!r}"
+
+
+def leaks_below(directory: Path, *texts: object) -> list[str]:
+    """The leaks in every file below the directory, and in the texts."""
+    found = [line for path in directory.rglob("*") if path.is_file() for line in leaks(path.read_bytes(), path.name)]
+    return found + [line for text in texts for line in leaks(repr(text).encode(), "what it told")]
 
 
 def echoes(user: str, password: str) -> str:

@@ -19,6 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.failures.canary import leaks_below
 from tests.support.server import MailServer
 
 from .nursery import Nursery
@@ -27,6 +28,7 @@ from .victim import Order
 
 FOLDER = "Old"
 SETTLE_S = 0.1
+MOST_TRACED = 1000  # messages
 GONE_S = 20.0  # how long the server may take to let go of a dead connection
 
 
@@ -106,8 +108,17 @@ class Account:
                 f"{imap}://{self.new}@localhost:{ports[1]}/{FOLDER}",
             ),
             *("--source-password", "env:OLD_PASSWORD", "--dest-password", "env:NEW_PASSWORD"),
-            *("--state", str(self.state), "--json", "--settle", str(SETTLE_S), *self.profile.options, *options),
+            *("--state", str(self.state), "--json", "--settle", str(SETTLE_S), *self.profile.options),
+            *self._records(),
+            *options,
         ]
+
+    def _records(self) -> tuple[str, ...]:
+        """What shows most of the wire, so that a password would show; not of thousands of messages."""
+        if len(self.originals) > MOST_TRACED:
+            return ()
+        place = self.directory / f"trace-{self.runs}"
+        return ("--trace", str(place), "--log-file", str(place.with_suffix(".log")))
 
     def environment(self) -> dict[str, str]:
         trusted = self.directory / "trusted.pem"
@@ -232,7 +243,7 @@ class Account:
         for name, count in recorded.items():
             if told(events, name) > count:  # an event comes after its commit, never before
                 wrong.append(f"{told(events, name)} told as {name}, {count} in the books")
-        return [f"after the fault: {one}" for one in wrong]
+        return [f"after the fault: {one}" for one in wrong + self._leaks()]
 
     def at_end(self, code: int, *, is_tidy: bool = True) -> list[str]:
         """What is wrong after a run that should have ended well."""
@@ -247,7 +258,7 @@ class Account:
             wrong.append(f"{left} not deleted at the source")
         if not self.profile.has_deletion and not self.profile.deletes_on_fetch and left != len(self.originals):
             wrong.append("something was deleted at the source")
-        return wrong + self._books(look) + (self._leftovers() if is_tidy else [])
+        return wrong + self._books(look) + (self._leftovers() if is_tidy else []) + self._leaks()
 
     def _books(self, look: Look) -> list[str]:
         count, kept = len(self.originals), self.expected.total()
@@ -272,6 +283,10 @@ class Account:
         if self.spooled_beside(self.state):
             wrong.append("left behind: messages in the spool")
         return wrong
+
+    def _leaks(self) -> list[str]:
+        """Passwords in anything that the runs left: state, spool, output, trace, log."""
+        return leaks_below(self.directory)
 
     def remove(self) -> None:
         """Frees the disk."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests.failures.canary import REAL
 from tests.support.dovecot import Dovecot
 from tests.support.embedded import Embedded
 from tests.support.embedded.pop3 import Pop3Session
@@ -70,7 +71,7 @@ class Ground:
             if capability not in self._dovecots:
                 # Titles tell which connections of a dead client the server has not let go of yet.
                 extra = "verbose_proctitle = yes"
-                server = Dovecot(capability=capability, extra=extra)
+                server = Dovecot(password=REAL, capability=capability, extra=extra)
                 self._dovecots[capability] = self._starter.submit(server.__enter__).result()
             return self._dovecots[capability]
 
@@ -83,7 +84,7 @@ class Ground:
         """The source that deletes what was fetched."""
         with self._lock:
             if self._deleting is None:
-                self._deleting = Embedded(pop3=_Deleting).__enter__()
+                self._deleting = Embedded(password=REAL, pop3=_Deleting).__enter__()
             return self._deleting
 
     def account(self, profile: Profile, seed: int, messages: Iterable[bytes] | None = None) -> Account:

@@ -28,7 +28,8 @@ def unusable() -> str:
 
 def run_under(options: list[str], order: Order, account: Account) -> int:
     """The exit code of a victim whose calls strace meddles with."""
-    path = write_order(order, account.directory / f"order-{account.runs}.json")
+    # Not among what the runs leave: it has the passwords, as the environment of the victim.
+    path = write_order(order, account.directory.with_name(f"order-{account.directory.name}-{account.runs}.json"))
     # Seen: with --seccomp-bpf, which is quicker, no signal is sent (strace 6.1, Linux).
     quick = [] if any(KILL in option for option in options) else ["--seccomp-bpf"]
     command = ["strace", "-f", "-qq", *quick, *options, sys.executable, "-m", "tests.faults.victim", str(path)]

@@ -17,6 +17,7 @@ from migrate.state.books import State
 from migrate.state.checks import problems
 from migrate.state.opening import open_memory
 from migrate.state.spool import MemorySpool
+from tests.failures.canary import leaks
 
 from .faults import Fault
 from .profiles import Profile
@@ -94,6 +95,8 @@ class Host:
         )
 
     def _take_in(self, events: Sequence[Event]) -> None:
+        if self.profile.wire:  # where there is a password
+            self.violations += [f"V12 {line}" for line in leaks(repr(events).encode(), "what it told")]
         self.reported += sum(len(event.places) - 1 for event in events if isinstance(event, Doubled))
         for event in events:
             if isinstance(event, Finished) and not event.tally.balances:
@@ -110,6 +113,8 @@ class Host:
         """V5 and V6: every seal, every index, no uid claimed twice."""
         books = self.open_books()
         self.violations += [f"V6 {problem}" for problem in problems(books.database)]
+        if self.profile.wire:
+            self.violations += [f"V12 {line}" for line in leaks(books.image(), "the state file")]
         books.close()
 
     def spooled(self) -> list[bytes]:

@@ -13,6 +13,7 @@ from migrate.rules.dedupe import Digester
 from migrate.stores.base import Session
 from migrate.stores.imap import ImapAppender
 from migrate.stores.pop3 import Pop3Reader, Pop3Releaser
+from tests.failures.canary import REAL
 
 from .channel import ModelChannel
 from .faults import Kind
@@ -23,7 +24,7 @@ from .profiles import Profile
 from .servers import Servers, SimAppender
 
 _TURNS = 50  # that may bring nothing before both ends are said to wait for each other
-_SECRET = Secret("model")
+_SECRET = Secret(REAL)
 
 
 class SimSession(Session, Protocol):
