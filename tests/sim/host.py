@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
-from migrate.commands import Append, Command, Commit, Delete, OpenDest, OpenSource
+from migrate.commands import Append, Ask, CloseSource, Command, Commit, Delete, OpenDest, OpenSource
 from migrate.engine.run import Steps
 from migrate.engine.walk import walk
 from migrate.errors import Exit
@@ -25,13 +25,15 @@ from .servers import Servers
 from .sessions import SimSession, open_session
 from .world import Clock, Crash, World
 
+# What can take a message away from somewhere, or bring it.
+_CHANGES = (Append, Ask, CloseSource, Commit, Delete)
 ACCOUNTS = ("a@source", "b@dest")
 
 
 class Host:
     """Runs the engine once after the other against the servers of a life."""
 
-    settle_s = 60.0
+    settle_s = 10.0
 
     def __init__(self, profile: Profile, servers: Servers, clock: Clock, rng: random.Random, scratch: Path) -> None:
         self.profile = profile
@@ -52,9 +54,10 @@ class Host:
     def run(
         self, policy: Policy, faults: Sequence[Fault], look: Callable[[int, Command | None], None]
     ) -> Generator[None, None, None]:
-        """One process, step by step. ``look`` is called before every step and at the end."""
+        """One process, step by step. ``look`` is called behind every step that changes something, and at the end."""
         events: list[Event] = []
         names: list[str] = []
+        last: list[Command | None] = [None]  # the step before this one
         books = self.open_books()
         self.images.clear()
 
@@ -66,7 +69,9 @@ class Host:
                 isinstance(command, Delete) or (isinstance(command, OpenSource) and command.may_release)
             ):
                 self.violations.append(f"V14 {names[-1]} at {point}, and nobody asked for deletion")
-            look(point, command)
+            if isinstance(last[0], _CHANGES):
+                look(point, command)
+            last[0] = command
 
         def opener(command: OpenSource | OpenDest) -> SimSession:
             return open_session(command, self.profile, self.servers, self.rng, self.scratch)
