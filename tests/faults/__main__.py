@@ -11,6 +11,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from datetime import date
 
 from . import simulator
 from .report import Report
@@ -43,6 +44,7 @@ def main() -> int:
     parser.add_argument("--full", action="store_true", help="the nightly programme, up to 90 minutes")
     parser.add_argument("--seed", type=int, default=0, help="0, the default, draws one")
     parser.add_argument("--only", action="append", default=[], metavar="PART", help="may be given several times")
+    parser.add_argument("--require-all", action="store_true", help="what cannot be run on this machine is a failure")
     parser.add_argument("--replay", metavar="LIFE", help="one life of the simulator, as a violation names it")
     args = parser.parse_args()
     if args.replay:
@@ -50,13 +52,17 @@ def main() -> int:
         print("\n".join(found) or "nothing was violated")
         return int(bool(found))
     seed = args.seed or random.randrange(1, 1 << 30)
-    print(f"seed {seed}; {os.cpu_count()} cores, {platform.platform()}, Python {platform.python_version()}", flush=True)
+    machine = f"{os.cpu_count()} cores, {platform.platform()}, Python {platform.python_version()}"
+    print(f"{date.today()}, seed {seed}; {machine}", flush=True)
     known = parts(args.full)
     if unknown := set(args.only) - set(known):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     reports = [_run(name, part, args.full, seed) for name, part in known.items() if not args.only or name in args.only]
     _table(reports)
-    return int(any(report.violations for report, _ in reports))
+    is_whole = not any(report.not_run for report, _ in reports)
+    if args.require_all and not is_whole:
+        print("Not everything could be run, and --require-all asks for it.")
+    return int(any(report.violations for report, _ in reports) or (args.require_all and not is_whole))
 
 
 def _run(name: str, part: Part, full: bool, seed: int) -> tuple[Report, float]:
@@ -68,6 +74,8 @@ def _run(name: str, part: Part, full: bool, seed: int) -> tuple[Report, float]:
         print(f"  ! {violation}", flush=True)
     for note in report.notes:
         print(f"  {note}", flush=True)
+    for reason in report.not_run:
+        print(f"  not run: {reason}", flush=True)
     return report, spent
 
 

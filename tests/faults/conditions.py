@@ -39,7 +39,7 @@ def conditions(full: bool, seed: int) -> Report:
     report.notes.append(", ".join(f"{count} {name}" for name, count in groups.items()))
     report.notes.append(f"{time.monotonic() - began:.0f} s")
     if not can_mount():
-        report.notes.append("full disks by RLIMIT_FSIZE alone: a file system of a set size needs root")
+        report.not_run.append("full disks but by RLIMIT_FSIZE: a file system of a set size needs root")
     return report
 
 

@@ -19,8 +19,8 @@ from .report import Report
 
 WORKERS = 4  # on two cores: a stalled case waits, and so does Dovecot's login
 QUICK_CUTS = 470
-TLS_STRIDE = 5  # the full programme cuts TLS at every so many octets, and at the edges of every record
-KEEPING_STRIDE = 3
+TLS_STRIDE = 40  # the full programme cuts TLS at every so many octets, and at the edges of every record
+KEEPING_STRIDE = 10
 
 _LITERAL = re.compile(rb"\{([0-9]+)\+?\}\r\n")
 

@@ -485,7 +485,7 @@ class Part:
 
 
 def _parts(full: bool, seed: int) -> list[Part]:
-    count = FLIPS * (10 if full else 1)
+    count = FLIPS * (3 if full else 1)
     found = [Part(make, kind) for make in (ended, killed, killed_early) for kind in ("others", "cuts", "sectors")]
     for make, suffix, share in (
         (ended, "", 0.6),
@@ -509,7 +509,7 @@ def _run_part(part: Part, full: bool) -> Trial:
 
 
 def main(full: bool, seed: int) -> Report:
-    """Every page and sector, 1,500 bits flipped (ten times as many in full), and everything else that a file may be."""
+    """Every page and sector, 1,500 bits flipped (three times as many in full), and everything else that a file may be."""
     report = Report("damaged state files")
     sums: dict[str, Counter[str]] = defaultdict(Counter)
     parts = _parts(full, seed)

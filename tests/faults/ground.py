@@ -140,5 +140,6 @@ def merged(name: str, *parts: Report) -> Report:
     for part in parts:
         whole.cases += part.cases
         whole.violations += part.violations
+        whole.not_run += part.not_run
         whole.notes += [f"{part.name}: {note}" for note in part.notes]
     return whole

@@ -257,7 +257,7 @@ def main(full: bool, seed: int) -> Report:
     """Power cuts."""
     report = Report("power cuts: unsynced writes dropped, torn, reordered")
     if reason := unusable():
-        report.notes.append(f"not run: {reason}")
+        report.not_run.append(f"{report.name}: {reason}")
         return report
     began = time.monotonic()
     replays: list[int] = []

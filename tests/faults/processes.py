@@ -24,7 +24,8 @@ from .report import Report
 
 POINTS = 120  # of each profile
 QUICK_PROFILES = 2
-FULL_SEEDS = 5
+FULL_SEEDS = 2
+RANDOM, FULL_RANDOM = 100, 500  # kills at random times
 RANDOM_KILLS = 6  # of one account, at most
 RANDOM_MESSAGES = 60
 LONGEST_S = 0.5  # such a migration takes a little longer
@@ -92,7 +93,7 @@ def at_random(full: bool, seed: int) -> Report:
     report = Report("SIGKILL at random times")
     kills: list[float] = []
     began = time.monotonic()
-    wanted = 2000 if full else 100
+    wanted = FULL_RANDOM if full else RANDOM
 
     def cases() -> Iterator[tuple[str, Case]]:
         for number in itertools.count(seed):

@@ -13,3 +13,4 @@ class Report:
     cases: int = 0
     violations: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    not_run: list[str] = field(default_factory=list)  # what this machine does not allow, and why

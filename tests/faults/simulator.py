@@ -21,7 +21,10 @@ from tests.sim.profiles import BY_NAME, PROFILES, Profile
 
 from .report import Report
 
-QUICK_SINGLE = 10_000
+SINGLE, FULL_SINGLE = 10_000, 100_000
+FULL_SEEDS = 4
+DOUBLE, FULL_DOUBLE = 5_000, 250_000
+DRIVEN, FULL_DRIVEN = 1_000, 10_000
 BATCH = 50  # lives played by one worker before it reports
 
 DRIVER = "driver:"  # before the name of a profile: played by the real driver
@@ -95,9 +98,8 @@ def single_lives(seeds: Iterable[int]) -> list[Life]:
 
 
 def single(full: bool, seed: int) -> Report:
-    lives = single_lives(range(seed, seed + (6 if full else 1)))
-    if not full:
-        lives = random.Random(seed).sample(lives, QUICK_SINGLE)
+    lives = single_lives(range(seed, seed + (FULL_SEEDS if full else 1)))
+    lives = random.Random(seed).sample(lives, FULL_SINGLE if full else SINGLE)
     return _play_all("simulated single faults", lives)
 
 
@@ -122,8 +124,8 @@ def random_lives(
 
 
 def double(full: bool, seed: int) -> Report:
-    count = 250_000 if full else 5_000
-    return _play_all("simulated double and triple faults", random_lives(count, seed, 3 if full else 2))
+    lives = random_lives(FULL_DOUBLE if full else DOUBLE, seed, 3 if full else 2)
+    return _play_all("simulated double and triple faults", lives)
 
 
 # --- through the driver -------------------------------------------------------------------------
@@ -144,8 +146,7 @@ def driven_lives(count: int, seed: int) -> list[Life]:
 
 
 def driven(full: bool, seed: int) -> Report:
-    count = 20_000 if full else 1_000
-    return _play_all("simulated faults through the real driver", driven_lives(count, seed))
+    return _play_all("simulated faults through the real driver", driven_lives(FULL_DRIVEN if full else DRIVEN, seed))
 
 
 # --- rules switched off -------------------------------------------------------------------------

@@ -146,7 +146,7 @@ def main(full: bool, seed: int) -> Report:
             report.violations += part.violations
             report.notes += [f"{part.name}: {note}" for note in part.notes]
         else:
-            report.notes.append(f"not run: {NO_DOVECOT}")
+            report.not_run.append(f"messages through Dovecot: {NO_DOVECOT}")
     return report
 
 

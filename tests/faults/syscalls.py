@@ -155,7 +155,7 @@ def failing(full: bool, seed: int) -> Report:
     """System calls that fail."""
     report = Report("system calls that fail")
     if reason := unusable():
-        report.notes.append(f"not run: {reason}")
+        report.not_run.append(f"{report.name}: {reason}")
         return report
     began = time.monotonic()
     ends: Counter[int] = Counter()
