@@ -509,7 +509,7 @@ def _run_part(part: Part, full: bool) -> Trial:
 
 
 def main(full: bool, seed: int) -> Report:
-    """Every page and sector, 1,500 bits flipped (three times as many in full), and everything else that a file may be."""
+    """Every page and sector, 1,500 bits flipped (in full three times as many), and all else that a file may be."""
     report = Report("damaged state files")
     sums: dict[str, Counter[str]] = defaultdict(Counter)
     parts = _parts(full, seed)
