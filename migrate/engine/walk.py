@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..commands import CloseDest, CloseSource, OpenDest, Tally
+from ..commands import CloseDest, CloseSource, OpenDest, OpenMailbox, Tally
 from ..errors import EXIT_PRECEDENCE, Cause, Exit, MailboxError, MigrateError, Retry, StateError, StoreError, UsageError
 from ..events import Connected, Event, Finished, Gone, Notice, Reconnecting
 from ..model import MailboxName, Policy, Stage, display
@@ -186,6 +186,10 @@ def _settle_books(run: Run) -> Steps[None]:
     for mailbox in run.mailboxes:
         rows = yield from run.ask(lambda books, name=mailbox: books.unplaced(name))  # type: ignore[misc]
         if any(row.stage is Stage.APPENDED for row in rows):
+            # Seen: GNU Mailutils 3.15 shows what came into the selected mailbox only when it is selected anew.
+            status = yield from run.do(OpenMailbox(run.lanes[0], mailbox, create=False))
+            if status is None or status.uidvalidity != run.mailboxes[mailbox].uidvalidity:
+                raise StoreError(f"the folder {mailbox} was replaced at the destination during the run")
             yield from scan(run, mailbox)
             yield from claim(run, mailbox, is_final=True)
     yield from prove_rest(run)

@@ -153,8 +153,21 @@ class Mailboxes:
             answer = refused.answer
         else:
             status = self._status(name, answers, is_read_only)
+            if not self._account.facts.has_uids and not is_read_only:
+                self._only_look(name)
             return Selected(mailbox, quoted(name), status, status.uidnext)
         raise self._refused(f"the folder {mailbox} cannot be opened at the destination", answer)
+
+    def _only_look(self, name: bytes) -> None:
+        """Opens it read-only: all that is asked of an open mailbox, and old servers may spoil one open for writing.
+
+        Seen: GNU Mailutils 3.15 writes a selected mailbox back as it was when it was opened, without what APPEND
+        added since.
+        """
+        try:
+            self._call("EXAMINE", lambda: self._client.select_folder(name, readonly=True))
+        except Refused:
+            self._call("SELECT", lambda: self._select_or_examine(name))
 
     def _select_or_examine(self, name: bytes) -> tuple[dict[bytes, Any], bool]:
         try:

@@ -1,0 +1,1 @@
+"""The corpus through every mail server that can be installed: what each takes, changes, refuses (scripts/interop)."""
