@@ -166,8 +166,9 @@ class Oddity(Flag):
 class DedupeKey:
     """``index`` finds candidates (16 octets, xxh3-128), ``content`` decides (32 octets, SHA-256).
 
-    ``has_message_id`` tells whether the index came from the Message-ID or,
-    where there is none, from other headers.
+    ``has_message_id`` tells whether the index stands for one Message-ID: not where it
+    came from other headers, for want of one, or from one with 8-bit octets, which
+    a server may store otherwise.
     """
 
     index: bytes

@@ -39,7 +39,7 @@ _VOLATILE = frozenset(
 _VOLATILE_PREFIXES = (b"arc-", b"x-spam-", b"x-virus-", b"x-mozilla-", b"x-gmail-", b"x-gm-", b"x-ms-exchange-")
 
 _NUL_AS_80 = bytes.maketrans(b"\0", b"\x80")
-# Cyrus stores an X for every 8-bit octet of a header; the fallback index must still find the message.
+# Cyrus stores an X for every 8-bit octet of a header (munge8bit); the index must still find the message.
 _EIGHT_BIT_AS_X = bytes.maketrans(bytes(range(128, 256)), b"X" * 128)
 
 _PLAIN_ID = re.compile(rb" *<([^<>()\" ]+@[^<>()\"@ ]+)> *")
@@ -71,7 +71,7 @@ def fingerprint(data: bytes) -> Fingerprint:
 
 
 def index_of(header: bytes) -> tuple[bytes, bool]:
-    """(16 octets, whether they come from the Message-ID), from a header block or from the fields
+    """(16 octets, whether they come from an ASCII Message-ID), from a header block or from the fields
     that IMAP serves for ``INDEX_FIELDS``: the same for both."""
     end, _ = _bounds(header)
     found: dict[bytes, list[bytes]] = {}
@@ -101,11 +101,17 @@ def _canonical(octets: bytes) -> bytes:
 
 def _index(found: dict[bytes, list[bytes]]) -> tuple[bytes, bool]:
     """The index of these values of the index fields, in whatever order they came."""
-    usable = sorted({normal for value in found.get(b"message-id", ()) if (normal := _normal_id(value))})
+    ids = found.get(b"message-id", ())
+    usable = sorted({normal for value in ids if (normal := _normal_id(_folded(value)))})
     if usable:
-        return xxhash.xxh3_128_digest(b"id\n" + b"\n".join(usable)), True
-    parts = [b"%s:%s\n" % (name, value) for name in _FALLBACK for value in sorted(found.get(name, ()))]
-    return xxhash.xxh3_128_digest(b"fields\n" + b"".join(parts).translate(_EIGHT_BIT_AS_X)), False
+        # Folded, two ids may be one: they find, and no rule may go by them alone.
+        return xxhash.xxh3_128_digest(b"id\n" + b"\n".join(usable)), all(map(bytes.isascii, ids))
+    parts = [b"%s:%s\n" % (name, value) for name in _FALLBACK for value in sorted(map(_folded, found.get(name, ())))]
+    return xxhash.xxh3_128_digest(b"fields\n" + b"".join(parts)), False
+
+
+def _folded(value: bytes) -> bytes:
+    return value if value.isascii() else value.translate(_EIGHT_BIT_AS_X)
 
 
 def _normal_id(value: bytes) -> bytes:
