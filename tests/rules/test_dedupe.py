@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrate.model import HEADER_LIMIT, Fingerprint, Oddity
-from migrate.rules.dedupe import INDEX_FIELDS, Digester, fingerprint, index_of
+from migrate.rules.dedupe import INDEX_FIELDS, Digester, _Stream, fingerprint, index_of
 
 from ..support.dovecot import Dovecot
 
@@ -256,7 +256,34 @@ def test_oddities_are_named_and_only_unclean_octets_are_settled(octets: bytes, o
     assert _read_back(octets).settled == hashlib.sha256(settled).digest()
     assert made.settled in (None, hashlib.sha256(settled).digest())
     assert made.exact == hashlib.sha256(octets).digest()
+    assert made.munged == _read_back(octets).munged == _munged(octets)
     assert made.octets == len(octets)
+
+
+_PIECES = [b"\r", b"\n", b"\r\n", b"\r\n\r\n", b" ", b":", b"Received: ", b"Message-ID: <a@b>", b"x", b"\0", b"\xe9"]
+_OCTETS = st.lists(st.sampled_from(_PIECES), max_size=30).map(b"".join) | st.binary(max_size=100)
+
+
+def _munged(octets: bytes) -> bytes | None:
+    """The digest of the octets with X for each one from 0x80 on in the header; None where there is none."""
+    found = re.search(rb"\A\r*\n|\n\r*\n", octets)
+    end = found.end() if found else len(octets)
+    folded = re.sub(rb"[\x80-\xff]", b"X", octets[:end]) + octets[end:]
+    return None if folded == octets else hashlib.sha256(folded).digest()
+
+
+@given(_OCTETS, st.sampled_from([b"", b"\r\n\r\n", b"\n\n\xe9\0"]))
+def test_the_munged_form_is_the_same_in_memory_and_in_a_stream(octets: bytes, end: bytes) -> None:
+    octets += end
+    stream = _Stream(octets)
+    assert stream.finish(settle=True) == _read_back(octets)
+    assert fingerprint(octets).munged == _munged(octets)
+
+
+def test_the_munged_form_of_a_header_that_never_ends_is_that_of_its_first_part() -> None:
+    octets = b"X: \xe9\r\n" * (HEADER_LIMIT // 7 + 1000)
+    folded = octets[:HEADER_LIMIT].replace(b"\xe9", b"X") + octets[HEADER_LIMIT:]
+    assert fingerprint(octets).munged == _cut(octets, [7, 70_000], True).munged == hashlib.sha256(folded).digest()
 
 
 def _cut(octets: bytes, cuts: list[int], settle: bool) -> Fingerprint:
@@ -265,10 +292,6 @@ def _cut(octets: bytes, cuts: list[int], settle: bool) -> Fingerprint:
     for start, end in itertools.pairwise(places):
         digester.update(octets[start:end])
     return digester.finish()
-
-
-_PIECES = [b"\r", b"\n", b"\r\n", b"\r\n\r\n", b" ", b":", b"Received: ", b"Message-ID: <a@b>", b"x", b"\0", b"\xe9"]
-_OCTETS = st.lists(st.sampled_from(_PIECES), max_size=30).map(b"".join) | st.binary(max_size=100)
 
 
 @given(_OCTETS, st.lists(st.integers(0, 1000), max_size=6), st.booleans())
@@ -285,6 +308,7 @@ def test_a_long_message_is_digested_as_a_short_one(beginning: bytes, end: bytes,
     settled = octets.replace(b"\0", b"\x80").replace(b"\r", b"").removesuffix(b"\n")
     assert long.settled == hashlib.sha256(settled).digest()
     assert long.exact == hashlib.sha256(octets).digest()
+    assert long.munged == _munged(octets)
     assert long.octets == len(octets)
     assert _read_back(octets) == long
     odd = fingerprint(beginning + b"\r\n\r\n" + end).oddities
