@@ -12,6 +12,7 @@ import pytest
 from migrate.commands import Append, Command, ReadBack
 from migrate.errors import Exit
 from migrate.events import Altered, Doubled, Finished, Judged, Recounted, SetAside
+from migrate.model import Flags, InternalDate
 from migrate.rules.dedupe import Digester
 from migrate.rules.fidelity import MUNGED
 from migrate.state import open_state
@@ -128,6 +129,23 @@ def test_after_the_loss_of_the_state_file_munged_copies_are_found(tmp_path: Path
     assert between.migrate() is Exit.OK
     assert between.appended() == 0
     assert between.stored() == Counter(map(munge, letters))
+
+
+class Losing(MemoryMailbox):
+    """Says OK to a message with 8-bit octets in its header and does not keep it."""
+
+    def store(self, octets: bytes, flags: Flags, internaldate: InternalDate) -> int:
+        if octets == munge(octets):
+            return super().store(octets, flags, internaldate)
+        return self.uidnext - 1
+
+
+def test_the_copy_of_a_munged_twin_is_not_taken_for_one_that_was_lost(tmp_path: Path) -> None:
+    odd = letter(1, header=ODD)
+    between = Between(tmp_path, [odd, munge(odd)], make_mailbox=Losing, has_uids=False)
+    assert between.migrate(delete_after_s=0) is Exit.SET_ASIDE
+    assert between.source() == Counter([odd])
+    assert between.stored() == Counter([munge(odd)])
 
 
 def test_duplicates_of_a_munged_message_are_served_by_its_copy(tmp_path: Path) -> None:
