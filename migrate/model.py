@@ -166,8 +166,9 @@ class Oddity(Flag):
 class DedupeKey:
     """``index`` finds candidates (16 octets, xxh3-128), ``content`` decides (32 octets, SHA-256).
 
-    ``has_message_id`` tells whether the index came from the Message-ID or,
-    where there is none, from other headers.
+    ``has_message_id`` tells whether the index stands for one Message-ID: not where it
+    came from other headers, for want of one, or from one with 8-bit octets, which
+    a server may store otherwise.
     """
 
     index: bytes
@@ -182,7 +183,9 @@ class Fingerprint:
     ``exact`` is the SHA-256 of all octets. ``settled`` is the SHA-256 of the
     octets with NUL as 0x80, every CR gone and no final LF: equal for two forms
     of a message that differ only in what servers do to such octets. It is None
-    for a clean message, whose exact form every server must keep.
+    for a message without such octets. ``munged`` is the SHA-256 of all octets with
+    X for each one from 0x80 on in the header, as Cyrus stores them; None where the
+    header has none. A message with neither is clean: every server must keep its exact form.
     """
 
     octets: int
@@ -190,6 +193,7 @@ class Fingerprint:
     settled: bytes | None
     oddities: Oddity
     key: DedupeKey
+    munged: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

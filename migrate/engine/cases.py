@@ -253,7 +253,7 @@ def _is_duplicate(run: Run, mine: Fingerprint, other: Fingerprint) -> bool:
     match run.policy.dedupe:
         case Dedupe.OFF:
             return False
-        case Dedupe.MESSAGE_ID if mine.key.has_message_id:
+        case Dedupe.MESSAGE_ID if mine.key.has_message_id and other.key.has_message_id:
             return other.key.index == mine.key.index
         case _:
             return other.key == mine.key

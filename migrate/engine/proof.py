@@ -45,7 +45,7 @@ class Prover:
         fingerprint = row.fingerprint
         assert fingerprint is not None
         # A server may change octets that are not clean; a clean message it must keep.
-        return fingerprint.settled is not None or fingerprint.exact[0] % SAMPLE == 0
+        return bool(fingerprint.oddities) or fingerprint.exact[0] % SAMPLE == 0
 
     def _sized(self, lane: int, rows: list[Checkpoint], outcome: Outcome) -> None:
         if outcome.error is not None:

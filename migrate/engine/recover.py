@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 
 from ..commands import Candidate, Commit, FetchHeaders, MailboxMemory, MailboxStatus, OpenMailbox, ReadBack, SearchUids
 from ..events import Doubled, Notice, Scanned, SetAside, Settling
@@ -26,6 +27,7 @@ READ_CHUNK = 50  # messages read back at once
 
 # Without a uid these have no proof of being at the destination.
 UNSURE = frozenset({Stage.INTENDED, Stage.APPENDED})
+UNSEEN = UNSURE | {Stage.SET_ASIDE}  # all others were seen at the destination once
 
 
 def recover(run: Run) -> Steps[None]:
@@ -127,8 +129,9 @@ def claim(run: Run, mailbox: MailboxName, *, is_final: bool = False) -> Steps[in
     changed: list[Checkpoint] = []
     missing: list[Checkpoint] = []
     found = 0
+    taken = _take_all(rows, free, status, is_final=is_final)
     for row in rows:
-        uid = _take(row, free, _lowest(row, status, is_final=is_final))
+        uid = taken.get(row.id)
         if uid is not None:
             found += 1
             # A copy found again under a new UIDVALIDITY is nothing new, else a server that changes it would hold us.
@@ -209,12 +212,33 @@ def _lowest(row: Checkpoint, status: MailboxStatus, *, is_final: bool) -> int:
     return row.uidnext if is_final or row.uidnext <= status.uidnext else 1
 
 
-def _take(row: Checkpoint, free: Free, low: int) -> int | None:
+def _take_all(rows: Sequence[Checkpoint], free: Free, status: MailboxStatus, *, is_final: bool) -> dict[int, int]:
+    """By id of the row, the uids of the copies that the rows take, in the order of ``books.unplaced``.
+
+    Among rows of the same standing, a copy that is one's own octet for octet is taken before one with changes:
+    else a message that was lost would take the copy of another that looks as it would look changed.
+    """
+    taken: dict[int, int] = {}
+    for _, group in groupby(rows, key=lambda row: row.stage if row.stage in UNSEEN else None):
+        equals = list(group)
+        for is_exact in (True, False):
+            for row in equals:
+                if row.id in taken:
+                    continue
+                uid = _take(row, free, _lowest(row, status, is_final=is_final), is_exact=is_exact)
+                if uid is not None:
+                    taken[row.id] = uid
+    return taken
+
+
+def _take(row: Checkpoint, free: Free, low: int, *, is_exact: bool) -> int | None:
     """The uid of the first free copy of this row's message from ``low`` on, which is free no more."""
     assert row.fingerprint is not None
     twins = free.get(row.fingerprint.key.index, {})
     for uid, served in twins.items():
-        if uid >= low and compare(row.fingerprint, served).is_same:
+        if uid < low:
+            continue
+        if row.fingerprint.exact == served.exact if is_exact else compare(row.fingerprint, served).is_same:
             del twins[uid]
             return uid
     return None

@@ -39,7 +39,7 @@ _VOLATILE = frozenset(
 _VOLATILE_PREFIXES = (b"arc-", b"x-spam-", b"x-virus-", b"x-mozilla-", b"x-gmail-", b"x-gm-", b"x-ms-exchange-")
 
 _NUL_AS_80 = bytes.maketrans(b"\0", b"\x80")
-# Cyrus stores an X for every 8-bit octet of a header; the fallback index must still find the message.
+# Cyrus stores an X for every 8-bit octet of a header (munge8bit); the index must still find the message.
 _EIGHT_BIT_AS_X = bytes.maketrans(bytes(range(128, 256)), b"X" * 128)
 
 _PLAIN_ID = re.compile(rb" *<([^<>()\" ]+@[^<>()\"@ ]+)> *")
@@ -71,7 +71,7 @@ def fingerprint(data: bytes) -> Fingerprint:
 
 
 def index_of(header: bytes) -> tuple[bytes, bool]:
-    """(16 octets, whether they come from the Message-ID), from a header block or from the fields
+    """(16 octets, whether they come from an ASCII Message-ID), from a header block or from the fields
     that IMAP serves for ``INDEX_FIELDS``: the same for both."""
     end, _ = _bounds(header)
     found: dict[bytes, list[bytes]] = {}
@@ -101,11 +101,17 @@ def _canonical(octets: bytes) -> bytes:
 
 def _index(found: dict[bytes, list[bytes]]) -> tuple[bytes, bool]:
     """The index of these values of the index fields, in whatever order they came."""
-    usable = sorted({normal for value in found.get(b"message-id", ()) if (normal := _normal_id(value))})
+    ids = found.get(b"message-id", ())
+    usable = sorted({normal for value in ids if (normal := _normal_id(_folded(value)))})
     if usable:
-        return xxhash.xxh3_128_digest(b"id\n" + b"\n".join(usable)), True
-    parts = [b"%s:%s\n" % (name, value) for name in _FALLBACK for value in sorted(found.get(name, ()))]
-    return xxhash.xxh3_128_digest(b"fields\n" + b"".join(parts).translate(_EIGHT_BIT_AS_X)), False
+        # Folded, two ids may be one: they find, and no rule may go by them alone.
+        return xxhash.xxh3_128_digest(b"id\n" + b"\n".join(usable)), all(map(bytes.isascii, ids))
+    parts = [b"%s:%s\n" % (name, value) for name in _FALLBACK for value in sorted(map(_folded, found.get(name, ())))]
+    return xxhash.xxh3_128_digest(b"fields\n" + b"".join(parts)), False
+
+
+def _folded(value: bytes) -> bytes:
+    return value if value.isascii() else value.translate(_EIGHT_BIT_AS_X)
 
 
 def _normal_id(value: bytes) -> bytes:
@@ -231,9 +237,13 @@ def _whole(data: bytes, settle: bool) -> Fingerprint:
     header, body = data[:end], data[start:]
     counts = data.count(b"\n"), data.count(b"\r"), data.count(b"\r\n")
     oddities = _oddities(*counts, data[-1:], b"\0" in data, header.isascii())
-    settled = None
+    settled = munged = None
     if settle or _is_unclean(oddities):
         settled = hashlib.sha256(_canonical(data).removesuffix(b"\n")).digest()
+    if oddities is not Oddity.NONE and Oddity.EIGHT_BIT_HEADER in oddities:
+        folded = _munged(header)
+        folded.update(memoryview(data)[end:])
+        munged = folded.digest()
     # The canonical body has CRLF line ends, as clean mail has them already.
     if _is_unclean(oddities):
         index, has_message_id, text = _read_header(_canonical(header), _CR_INSIDE.search(header) is not None)
@@ -243,7 +253,7 @@ def _whole(data: bytes, settle: bool) -> Fingerprint:
     content = _content(text)
     content.update(body.rstrip(b"\r\n"))
     key = DedupeKey(index, content.digest(), has_message_id)
-    return Fingerprint(len(data), hashlib.sha256(data).digest(), settled, oddities, key)
+    return Fingerprint(len(data), hashlib.sha256(data).digest(), settled, oddities, key, munged)
 
 
 def _oddities(lf: int, cr: int, crlf: int, last: bytes, has_nul: bool, is_ascii_header: bool) -> Oddity:
@@ -268,6 +278,11 @@ def _content(text: bytes) -> hashlib._Hash:
     return hashlib.sha256(b"%d\n%s" % (len(text), text))
 
 
+def _munged(header: bytes) -> hashlib._Hash:
+    """The digest of the munged octets begun with the header; what follows comes as it is."""
+    return hashlib.sha256(header.translate(_EIGHT_BIT_AS_X))
+
+
 class _Stream:
     """The digests of a message too long to be held; they equal those of ``_whole``."""
 
@@ -280,6 +295,7 @@ class _Stream:
         self._is_ascii_header = header.isascii()
         self._content = _content(text)
         self._exact = hashlib.sha256()
+        self._munged: hashlib._Hash | None = None
         # Whether the message is clean is known at its end only.
         self._settled = hashlib.sha256()
         self._octets = self._lf = self._cr = self._crlf = 0
@@ -289,10 +305,15 @@ class _Stream:
         self._has_held_lf = False
         self._count(beginning[:start])
         self._settle(_canonical(beginning[:start]))
+        if not self._is_ascii_header:
+            self._munged = _munged(header)
+            self._munged.update(beginning[end:start])
         self.update(beginning[start:])
 
     def update(self, block: bytes) -> None:
         self._count(block)
+        if self._munged is not None:
+            self._munged.update(block)
         canonical = _canonical(block)
         self._settle(canonical)
         if kept := canonical.rstrip(b"\n"):
@@ -331,4 +352,5 @@ class _Stream:
         oddities = _oddities(*counts, self._last, self._has_nul, self._is_ascii_header)
         settled = self._settled.digest() if settle or _is_unclean(oddities) else None
         key = DedupeKey(self._index, self._content.digest(), self._has_message_id)
-        return Fingerprint(self._octets, self._exact.digest(), settled, oddities, key)
+        munged = None if self._munged is None else self._munged.digest()
+        return Fingerprint(self._octets, self._exact.digest(), settled, oddities, key, munged)

@@ -3,11 +3,13 @@
 Equal octets are the same. Other octets are the same only where the message
 sent was not clean (``Fingerprint.settled``) and the difference is of a kind
 that its own oddities explain: a NUL became 0x80, a bare LF became CRLF, a
-bare CR went away, a missing final line end was added. A clean message has to
-come back as it is. ``settled`` alone would admit more (a CR or a final line end
-taken from where nothing was odd), so the oddities and the sizes must agree too.
-What is left undecided: in a message with several odd octets of one kind, which
-of them were changed.
+bare CR went away, a missing final line end was added. Where the header has
+8-bit octets, a copy with X for every one of them is the same too, if no other
+octet of the message is another (``Fingerprint.munged``): a server that does this
+does nothing else. A clean message has to come back as it is. ``settled`` alone
+would admit more (a CR or a final line end taken from where nothing was odd), so
+the oddities and the sizes must agree too. What is left undecided: in a message
+with several odd octets of one kind, which of them were changed.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ NUL_AS_80 = "NUL octets stored as 0x80"
 LF_AS_CRLF = "bare LF stored as CRLF"
 CR_DROPPED = "bare CR dropped or stored otherwise"
 EOL_ADDED = "final line end added"
+MUNGED = "8-bit octets of the header stored as X"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +37,16 @@ class Fidelity:
 
 _DIFFERENT = Fidelity(is_same=False)
 _EXACT = Fidelity(is_same=True)
+_MUNGED = Fidelity(is_same=True, changes=(MUNGED,))
 
 
 def compare(sent: Fingerprint, served: Fingerprint) -> Fidelity:
-    """What the server did to the message. ``served`` was made with ``Digester(settle=True)``."""
+    """What the server did to the message. ``served`` was made with ``Digester(settle=True)``
+    if ``sent`` has a settled form."""
     if sent.exact == served.exact:
         return _EXACT
+    if sent.munged is not None and sent.munged == served.exact:
+        return _MUNGED
     if sent.settled is None or sent.settled != served.settled:
         return _DIFFERENT
     if any(oddity in served.oddities and oddity not in sent.oddities for oddity in _MENDED):

@@ -31,6 +31,8 @@ from .schema import COLUMNS
 SEAL_OCTETS = 8
 HOW_TO_REBUILD = "popferry rebuild SOURCE DEST makes a new one from what both accounts hold; nothing is uploaded twice."
 
+_NO_DIGEST = bytes(32)  # stands for no settled form before a munged one
+
 Values = tuple[Any, ...]
 
 _STAGES = {stage.value: stage for stage in Stage}
@@ -98,7 +100,7 @@ def values_of(row: Checkpoint, mailbox: int | None) -> Values:
         None if date is None else date.source.value,
         None if print_ is None else print_.octets,
         None if print_ is None else print_.exact,
-        None if print_ is None else print_.settled,
+        None if print_ is None else settled_column(print_),
         None if print_ is None else print_.oddities.value,
         None if print_ is None else print_.key.index,
         None if print_ is None else print_.key.content,
@@ -137,7 +139,7 @@ def checkpoint_of(record: Sequence[Any], mailboxes: dict[int, MailboxName]) -> C
         internaldate=None if when is None else InternalDate(datetime.fromisoformat(when), _SOURCES[source]),
         fingerprint=None
         if exact is None
-        else Fingerprint(size, exact, settled, Oddity(oddities), DedupeKey(idx, content, bool(has_message_id))),
+        else fingerprint_of(size, exact, settled, oddities, idx, content, has_message_id),
         uidvalidity=uidvalidity,
         uidnext=uidnext,
         uid_dest=uid_dest,
@@ -150,6 +152,23 @@ def checkpoint_of(record: Sequence[Any], mailboxes: dict[int, MailboxName]) -> C
         fetched_session=session,
         is_spooled=bool(spooled),
     )
+
+
+def settled_column(made: Fingerprint) -> bytes | None:
+    """The digests ``settled`` and ``munged`` as one column: None, 32 octets (only settled) or 64."""
+    return made.settled if made.munged is None else (made.settled or _NO_DIGEST) + made.munged
+
+
+def fingerprint_of(
+    size: int, exact: bytes, settled: bytes | None, oddities: int, idx: bytes, content: bytes, has_message_id: int
+) -> Fingerprint:
+    """The Fingerprint from its columns in order."""
+    munged = None
+    if settled is not None and len(settled) > len(_NO_DIGEST):
+        settled, munged = settled[: len(_NO_DIGEST)], settled[len(_NO_DIGEST) :]
+        settled = None if settled == _NO_DIGEST else settled
+    key = DedupeKey(idx, content, bool(has_message_id))
+    return Fingerprint(size, exact, settled, Oddity(oddities), key, munged)
 
 
 @lru_cache(maxsize=1024)

@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..errors import Exit, StateError
-from ..model import Checkpoint, Dedupe, DedupeKey, Fingerprint, MailboxName, MessageRef, Oddity
+from ..model import Checkpoint, Dedupe, Fingerprint, MailboxName, MessageRef
 from ..recount import Counts, Finding, Judge, Released, Tier
 from .listing import LARGEST
+from .rows import fingerprint_of, settled_column
 
 FORMS = 100  # different messages with one index that are compared with one message of the source
 
@@ -41,6 +42,8 @@ CREATE TABLE dest (uid INTEGER PRIMARY KEY, {_TYPES}, is_taken INTEGER NOT NULL 
 CREATE TABLE shown (uid INTEGER PRIMARY KEY);
 CREATE TABLE pair (number INTEGER PRIMARY KEY, uid INTEGER NOT NULL);
 """
+
+_SETTLED = "substr(settled, 1, 32)"  # without the munged form that may stand after it
 
 _NOT_ONE_FIELD = "\x1f"  # between the changes of one message: in none of their names
 
@@ -154,19 +157,21 @@ class TemporarySheet:
 
     def match(self, dedupe: Dedupe, judge: Judge) -> None:
         with _translated():
-            for column in ("exact", "settled", "idx"):
-                self._db.execute(f"CREATE INDEX IF NOT EXISTS dest_{column} ON dest ({column})")
+            for name, column in (("exact", "exact"), ("settled", _SETTLED), ("idx", "idx")):
+                self._db.execute(f"CREATE INDEX IF NOT EXISTS dest_{name} ON dest ({column})")
         self._drop_listed_again()
         self._pair(Tier.IDENTICAL, "exact")
-        self._judge_unclean(judge, "AND NOT is_taken")
+        self._judge_unclean(judge, is_shared=False)
         if dedupe is not Dedupe.OFF:
             self._share(Tier.IDENTICAL, "d.exact = source.exact")
-            self._judge_unclean(judge, "")
+            self._judge_unclean(judge, is_shared=True)
+            self._share_altered(Tier.ALTERED, "AND t.exact = source.exact", "t.changes")
             self._pair(Tier.DUPLICATE, "idx, content, has_id")
             self._share(Tier.DUPLICATE, "d.idx = source.idx AND d.content = source.content")
+            self._share_altered(Tier.DUPLICATE)
         if dedupe is Dedupe.MESSAGE_ID:
             self._pair(Tier.DUPLICATE, "idx", "has_id")
-            self._share(Tier.DUPLICATE, "d.idx = source.idx", "AND has_id")
+            self._share(Tier.DUPLICATE, "d.idx = source.idx AND d.has_id", "AND has_id")
         self._pair(Tier.DIFFERS, "idx, content, has_id", changes="only volatile headers differ")
         self._pair(Tier.DIFFERS, "idx")
         with self._transaction() as c:
@@ -209,7 +214,23 @@ class TemporarySheet:
                 (tier.value,),
             )
 
-    def _judge_unclean(self, judge: Judge, which: str) -> None:
+    def _share_altered(self, tier: Tier, also: str = "", changes: str = "''") -> None:
+        """The altered copy of another message serves those with the content of that message.
+
+        A copy whose header was munged has another content than the message itself.
+        """
+        altered = f"tier = '{Tier.ALTERED.value}'"
+        twins = f"FROM source t WHERE t.{altered} AND t.content = source.content AND t.idx = source.idx {also}"
+        with self._transaction() as c:
+            c.execute(f"CREATE INDEX IF NOT EXISTS source_altered ON source (content) WHERE {altered}")
+            c.execute(
+                "UPDATE source SET tier = ?, is_shared = 1,"
+                f" (copy, changes) = (SELECT t.copy, {changes} {twins} LIMIT 1)"
+                f" WHERE tier IS NULL AND exact IS NOT NULL AND EXISTS (SELECT 1 {twins})",
+                (tier.value,),
+            )
+
+    def _judge_unclean(self, judge: Judge, *, is_shared: bool) -> None:
         """Finds copies with named changes: of what is not clean, those with fewest oddities choose first."""
         with self._transaction() as c:
             unclean = "FROM source WHERE tier IS NULL AND oddities"
@@ -217,11 +238,12 @@ class TemporarySheet:
             for kind in sorted(kinds, key=int.bit_count):
                 numbers = array("q", (n for (n,) in c.execute(f"SELECT number {unclean} = ? ORDER BY number", (kind,))))
                 for number in numbers:
-                    self._judge_one(c, number, judge, which)
+                    self._judge_one(c, number, judge, is_shared=is_shared)
 
-    def _judge_one(self, c: sqlite3.Connection, number: int, judge: Judge, which: str) -> None:
+    def _judge_one(self, c: sqlite3.Connection, number: int, judge: Judge, *, is_shared: bool) -> None:
+        which = "" if is_shared else "AND NOT is_taken"
         sent = _print(c.execute(f"SELECT {_COLUMNS} FROM source WHERE number = ?", (number,)).fetchone())
-        for column, value in (("settled", sent.settled), ("idx", sent.key.index)):
+        for column, value in (("exact", sent.munged), (_SETTLED, sent.settled), ("idx", sent.key.index)):
             if value is None:
                 continue
             forms = c.execute(
@@ -230,7 +252,10 @@ class TemporarySheet:
                 (value,),
             ).fetchall()
             for uid, *values, is_taken in forms:
-                changes = judge(sent, _print(values))
+                served = _print(values)
+                if is_shared and served.exact == sent.munged:
+                    continue  # munged, other messages look like it too: only a twin of the one that has it shares it
+                changes = judge(sent, served)
                 if changes is not None:
                     c.execute(
                         "UPDATE source SET tier = ?, copy = ?, changes = ?, is_shared = ? WHERE number = ?",
@@ -275,15 +300,12 @@ def _split(changes: str) -> tuple[str, ...]:
 
 
 def _values(found: Fingerprint) -> tuple[Any, ...]:
-    key = found.key
-    return (
-        found.octets, found.exact, found.settled, found.oddities.value, key.index, key.content, int(key.has_message_id)
-    )  # fmt: skip
+    key, settled = found.key, settled_column(found)
+    return found.octets, found.exact, settled, found.oddities.value, key.index, key.content, int(key.has_message_id)
 
 
 def _print(values: Sequence[Any]) -> Fingerprint:
-    size, exact, settled, oddities, index, content, has_id = values
-    return Fingerprint(size, exact, settled, Oddity(oddities), DedupeKey(index, content, bool(has_id)))
+    return fingerprint_of(*values)
 
 
 @contextmanager

@@ -67,6 +67,16 @@ def test_a_row_comes_back_as_it_was_committed() -> None:
     assert state.row(2) == Checkpoint(2, b"u2", 10)
 
 
+@pytest.mark.parametrize("settled", [None, b"s" * 32])
+@pytest.mark.parametrize("munged", [None, b"m" * 32])
+def test_the_settled_and_the_munged_form_come_back_each_for_itself(settled: bytes | None, munged: bytes | None) -> None:
+    state = listed(1)
+    made = Fingerprint(9, b"e" * 32, settled, Oddity.EIGHT_BIT_HEADER, fingerprint(b"x").key, munged)
+    row = replace(intended(state.row(1), b"x"), fingerprint=made)
+    state.commit([(row,)])
+    assert state.row(1) == row
+
+
 def test_a_commit_takes_the_uidl_and_size_of_the_row() -> None:
     state = listed(1)
     state.commit([(replace(state.row(1), uid=b"new", octets=99),)])
