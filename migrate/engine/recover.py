@@ -15,12 +15,13 @@ from dataclasses import replace
 from itertools import groupby
 
 from ..commands import Candidate, Commit, FetchHeaders, MailboxMemory, MailboxStatus, OpenMailbox, ReadBack, SearchUids
+from ..errors import MessageError
 from ..events import Doubled, Notice, Scanned, SetAside, Settling
 from ..model import Checkpoint, Fingerprint, MailboxName, Origin, Stage
 from ..rules.dedupe import INDEX_FIELDS, index_of
 from ..rules.fidelity import compare
 from .run import Run, Steps, uidl_text
-from .verdict import MISSING, set_aside, settled_digester
+from .verdict import DIFFERENT, MISSING, set_aside, settled_digester
 
 SCAN_CHUNK = 2000  # messages whose headers are asked for at once
 READ_CHUNK = 50  # messages read back at once
@@ -142,18 +143,22 @@ def claim(run: Run, mailbox: MailboxName, *, is_final: bool = False) -> Steps[in
         else:
             missing.append(row)
     yield from _commit_all(run, changed)
+    altered = _take_altered([row for row in missing if row.stage in UNSURE], free, status)
+    yield from _refuse(run, altered, DIFFERENT)
+    known = {row.id for row in altered}
     if is_final:
-        yield from _refuse(run, [row for row in missing if row.stage is Stage.APPENDED])
+        absent = [row for row in missing if row.stage is Stage.APPENDED and row.id not in known]
+        yield from _refuse(run, absent, MISSING)
     else:
-        yield from _list_again(run, [row for row in missing if row.stage in UNSURE])
+        yield from _list_again(run, [row for row in missing if row.stage in UNSURE and row.id not in known])
     return found
 
 
-def _refuse(run: Run, rows: Sequence[Checkpoint]) -> Steps[None]:
-    yield from _commit_all(run, [set_aside(row, MISSING, None, None) for row in rows])
+def _refuse(run: Run, rows: Sequence[Checkpoint], error: MessageError) -> Steps[None]:
+    yield from _commit_all(run, [set_aside(row, error, None, None) for row in rows])
     for row in rows:
         run.aside.add(row.id)
-        run.emit(SetAside(row.id, uidl_text(row), MISSING.what, "", MISSING.hint))
+        run.emit(SetAside(row.id, uidl_text(row), error.what, "", error.hint))
 
 
 def _list_again(run: Run, rows: Sequence[Checkpoint]) -> Steps[None]:
@@ -242,6 +247,24 @@ def _take(row: Checkpoint, free: Free, low: int, *, is_exact: bool) -> int | Non
             del twins[uid]
             return uid
     return None
+
+
+def _take_altered(rows: Sequence[Checkpoint], free: Free, status: MailboxStatus) -> list[Checkpoint]:
+    """Those rows with a copy that came since their intent, goes by their index, and holds other octets; with its uid.
+
+    A server that adds header lines made it of ours: sent again, it would be there twice, and altered again.
+    """
+    found = []
+    for row in rows:
+        assert row.fingerprint is not None
+        if row.uidnext is None or row.uidvalidity != status.uidvalidity:
+            continue
+        copies = free.get(row.fingerprint.key.index, {})
+        uid = next((uid for uid in copies if uid >= (row.uidnext or 1)), None)
+        if uid is not None:
+            del copies[uid]
+            found.append(replace(row, stage=Stage.APPENDED, uid_dest=uid))
+    return found
 
 
 def _placed(row: Checkpoint, uidvalidity: int, uid: int) -> Checkpoint:

@@ -18,7 +18,7 @@ from migrate.stores.memory import Mail
 from .faults import Fault, Kind
 from .host import Host
 from .profiles import Profile
-from .servers import FOLDER, OTHER_FOLDER, Servers, between_runs, make
+from .servers import ADDED, FOLDER, OTHER_FOLDER, Servers, between_runs, make
 from .world import Clock
 
 _OVER = object()
@@ -128,6 +128,8 @@ class Player:
 
     @property
     def _good_ends(self) -> tuple[Exit, ...]:
+        if self.profile.adds_header:
+            return (Exit.SET_ASIDE,)  # nothing is as it was sent, and each message is said to be so
         # A copy that the destination lost after its proof keeps the message at the source: said by SET_ASIDE.
         return (Exit.OK, Exit.SET_ASIDE) if self.profile.loses_newest else (Exit.OK,)
 
@@ -140,7 +142,7 @@ class Player:
         """What two forms of a message have in common, whatever the servers of the profile do to them."""
         found = self._known.get(octets)
         if found is None:
-            found = octets.replace(b"\r", b"").replace(b"\0", b"\x80")
+            found = octets.removeprefix(ADDED).replace(b"\r", b"").replace(b"\0", b"\x80")
             if self.profile.dedupe != "off":
                 found = fingerprint(octets).key.content
             self._known[octets] = found

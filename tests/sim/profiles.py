@@ -31,6 +31,7 @@ class Profile:
     loses_newest: bool = False  # the destination loses its newest message when we die
     partial_quit: bool = False  # QUIT deletes some, and the answer is lost
     mangles: bool = False  # NUL is served as 0x80, a bare LF as CRLF
+    adds_header: bool = False  # a header line of its own in every message: nothing that can be believed
     has_deletion: bool = True
     dedupe: str = "off"
     messages: int = 4
@@ -73,6 +74,8 @@ PROFILES = [
     Profile("loses-newest-nouids", loses_newest=True, has_uids=False),
     Profile("partial-quit", partial_quit=True),
     Profile("mangles", mangles=True),
+    Profile("adds-header", adds_header=True),
+    Profile("adds-header-nouids", adds_header=True, has_uids=False),
     Profile("no-deletion", has_deletion=False),
     Profile("dedupe", dedupe="content", twins=2),
     Profile("dedupe-same-id", dedupe="content", same_id=True),

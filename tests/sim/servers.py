@@ -17,6 +17,7 @@ from .faults import Kind
 from .maildrop import SimMaildrop
 from .profiles import Profile
 
+ADDED = b"X-UID: 1\r\n"
 FOLDER, OTHER_FOLDER = MailboxName(("Old",)), MailboxName(("New",))
 
 
@@ -24,8 +25,11 @@ class SimMailbox(MemoryMailbox):
     """A mailbox that may serve other octets than it took."""
 
     mangles = False
+    adds_header = False
 
     def keep(self, octets: bytes) -> bytes:
+        if self.adds_header:
+            return ADDED + octets
         if not self.mangles:
             return octets
         lines = octets.replace(b"\0", b"\x80").replace(b"\r\n", b"\n").replace(b"\r", b"")
@@ -111,7 +115,7 @@ def make(profile: Profile, rng: random.Random) -> Servers:
 
     def box() -> SimMailbox:
         mailbox = SimMailbox(uidvalidity=rng.randrange(1, 1 << 31))
-        mailbox.mangles = profile.mangles
+        mailbox.mangles, mailbox.adds_header = profile.mangles, profile.adds_header
         return mailbox
 
     server = SimServer(rng, has_uids=profile.has_uids, is_atomic=profile.is_atomic, make_mailbox=box)

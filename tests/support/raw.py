@@ -5,7 +5,6 @@ They speak clear text to 127.0.0.1 and raise ``Refused`` at the first answer tha
 
 from __future__ import annotations
 
-import contextlib
 import re
 import socket
 from datetime import datetime
@@ -50,12 +49,8 @@ class _Raw:
 class RawPop3(_Raw):
     """A POP3 session, one command at a time (RFC 1939)."""
 
-    def __init__(self, host: str, port: int, user: str, password: str, *, wants_utf8: bool = False) -> None:
+    def __init__(self, host: str, port: int, user: str, password: str) -> None:
         super().__init__(host, port)
-        if wants_utf8:
-            # RFC 6856 §2: without it, Courier hides mail with UTF-8 in its header in a notice of its own.
-            with contextlib.suppress(Refused):
-                self.command("UTF8")
         self.command(f"USER {user}")
         self.command(f"PASS {password}")
 

@@ -62,14 +62,6 @@ _BARE = re.compile(rb"([A-P]+[0-9]+) (OK|NO|BAD) ?\Z")
 _TAGGED = re.compile(rb"[A-P]+[0-9]+ ((?:OK|NO|BAD)(?: .*)?)\Z", re.DOTALL)
 
 
-# Seen: GNU Mailutils 3.15 offers AUTH=PLAIN, takes the credentials and never answers; its LOGIN works.
-SASL_PATIENCE_S = 15.0
-
-
-class SaslSilent(StoreError):
-    """The server never answered AUTHENTICATE: LOGIN on a new connection is worth a try."""
-
-
 class Refused(Exception):
     """The server said NO or BAD to a blocking call. Never leaves this package."""
 
@@ -188,7 +180,7 @@ class Account:
     is_overlapped: bool  # a command may follow before the last one was answered
 
 
-def log_in(link: Link, endpoint: Endpoint, secret: Secret, *, may_use_sasl: bool = True) -> Account:
+def log_in(link: Link, endpoint: Endpoint, secret: Secret) -> Account:
     """The account behind a fresh connection. StoreError when the server will not have us, or is not safe."""
     _check_credentials(endpoint, secret)
     link.keep_secret(endpoint, secret)
@@ -201,7 +193,7 @@ def log_in(link: Link, endpoint: Endpoint, secret: Secret, *, may_use_sasl: bool
     # Only the kind of greeting is handed on: nothing said before TLS counts.
     client = _understood(link, "greeting", lambda: Client(link, endpoint.host, b"* %s ready" % greeting.status))
     if greeting.status == b"OK":
-        _authenticate(link, client, endpoint, secret, may_use_sasl=may_use_sasl)
+        _authenticate(link, client, endpoint, secret)
     capabilities = _understood(link, "capabilities", client.ask_capabilities)
     text = display(link.scrub(greeting.text).strip(), 80)
     about = link.channel.about + (f" ({text})" if text and endpoint.tls is not Tls.STARTTLS else "")
@@ -316,18 +308,12 @@ def _unsafe(what: str) -> StoreError:
     )
 
 
-def _authenticate(link: Link, client: Client, endpoint: Endpoint, secret: Secret, *, may_use_sasl: bool) -> None:
-    may_log_in = not client.offers("LOGINDISABLED")
-    is_sasl = client.offers("AUTH=PLAIN") and (may_use_sasl or not may_log_in)
-    patience_s = min(SASL_PATIENCE_S, link.timeout_s) if is_sasl and may_log_in else None
-    began_s = link.clock()
+def _authenticate(link: Link, client: Client, endpoint: Endpoint, secret: Secret) -> None:
     try:
-        call(link, "login", _way_in(client, endpoint, secret, is_sasl=is_sasl), patience_s)
+        call(link, "login", _way_in(client, endpoint, secret))
     except Refused as refused:
         answer = refused.answer
     except StoreError as error:
-        if patience_s is not None and link.goodbye is None and link.clock() - began_s >= patience_s:
-            raise SaslSilent(error.what, retry=error.retry) from error
         if link.goodbye is not None:
             error.retry = Retry.LATER  # perhaps that was a wrong password: not twice in one run
         raise
@@ -336,9 +322,9 @@ def _authenticate(link: Link, client: Client, endpoint: Endpoint, secret: Secret
     raise _login_refused(answer, endpoint)
 
 
-def _way_in(client: Client, endpoint: Endpoint, secret: Secret, *, is_sasl: bool) -> Callable[[], object]:
-    """The action that logs in, by AUTHENTICATE PLAIN or by LOGIN. StoreError when a password is not taken."""
-    if is_sasl:
+def _way_in(client: Client, endpoint: Endpoint, secret: Secret) -> Callable[[], object]:
+    """The action that logs in, best mechanism first. StoreError when there is none for a password."""
+    if client.offers("AUTH=PLAIN"):
         # Once only: a server that asks again is told "*", not the password.
         words = iter([f"\0{endpoint.user}\0{secret.reveal()}"])
         return lambda: client.sasl_login("PLAIN", lambda _: next(words, None))

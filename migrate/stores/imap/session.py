@@ -30,7 +30,7 @@ from ...model import Endpoint, MailboxName, Secret
 from ..base import Channel
 from .lane import Lane
 from .link import Link, Trace
-from .login import Account, Refused, SaslSilent, call, log_in
+from .login import Account, Refused, call, log_in
 from .look import HeadersJob, ReadBackJob
 from .mailbox import Mailboxes, Selected
 from .upload import AppendJob, Job, SearchJob
@@ -189,22 +189,13 @@ class ImapAppender:
     def _open(self) -> Any:
         if self._link is not None:
             raise StoreError("the session is open already", cause=Cause.UNUSABLE, retry=Retry.NEVER)
-        try:
-            self._account = self._log_in(may_use_sasl=True)
-        except SaslSilent:
-            assert self._link is not None
-            self._link.channel.close()
-            self._account = self._log_in(may_use_sasl=False)
-        assert self._link is not None
-        self._mailboxes = Mailboxes(self._account)
-        self._lane = Lane(self._link, self._tag_prefix, is_overlapped=self._account.is_overlapped)
-        return self._account.facts
-
-    def _log_in(self, *, may_use_sasl: bool) -> Account:
         channel = self._connect(self._endpoint)
         self._link = Link(channel, self._clock, self._timeout_s, self._trace)
         self._link.notices = self.notices
-        return log_in(self._link, self._endpoint, self._secret, may_use_sasl=may_use_sasl)
+        self._account = log_in(self._link, self._endpoint, self._secret)
+        self._mailboxes = Mailboxes(self._account)
+        self._lane = Lane(self._link, self._tag_prefix, is_overlapped=self._account.is_overlapped)
+        return self._account.facts
 
     def _select(self, mailbox: MailboxName, *, create: bool) -> MailboxStatus | None:
         assert self._mailboxes is not None
