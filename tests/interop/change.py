@@ -15,6 +15,7 @@ CUT_AT_NUL = "cut at NUL"
 AS_X = "8-bit header octets as X"
 CR_DROPPED = "bare CR dropped"
 EOL_ADDED = "final line end added"
+EOL_CUT = "final line end cut"
 FIELDS_ADDED = "header lines added"
 FIELDS_REMOVED = "header lines taken out"
 OTHER = "other"
@@ -97,10 +98,13 @@ def _names(sent: bytes, kept: bytes) -> Iterator[str]:
         yield FIELDS_REMOVED
     if _X.search(header) and not _X.search(header_kept):
         yield AS_X
-    if _bare_crs(sent) != _bare_crs(kept):
+    is_cut = sent.endswith(b"\r\n") and not kept.endswith(b"\n")
+    if _bare_crs(sent) != _bare_crs(kept) - (is_cut and kept.endswith(b"\r")):
         yield CR_DROPPED
     if not sent.endswith(b"\n") and kept.endswith(b"\n"):
         yield EOL_ADDED
+    if is_cut:
+        yield EOL_CUT
 
 
 def _without(names: tuple[str, ...], octets: bytes) -> bytes:
@@ -117,7 +121,7 @@ def _without(names: tuple[str, ...], octets: bytes) -> bytes:
     octets = header + empty + body
     if {CR_DROPPED, FIELDS_ADDED, FIELDS_REMOVED} & set(names):
         octets = octets.replace(b"\r", b"")
-    if EOL_ADDED in names or CUT_AT_NUL in names:
+    if {EOL_ADDED, EOL_CUT, CUT_AT_NUL} & set(names):
         octets = octets.rstrip(b"\r\n")
     return octets
 

@@ -26,6 +26,7 @@ class Place:
     folder: str = "INBOX"  # that a migration goes into
     user: str = USER
     password: str = PASSWORD
+    has_utf8: bool = False  # POP3 serves mail with 8-bit header fields only to who says UTF8 (RFC 6856)
     fill: Callable[[Sequence[bytes]], None] | None = None
 
 

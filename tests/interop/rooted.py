@@ -99,7 +99,7 @@ def _courier(root: Chroot) -> Place:
     root.run(_COURIER)
     wait_for(IMAP_PORT)
     wait_for(POP3_PORT)
-    return Place(root.version("courier-imap"), IMAP_PORT, POP3_PORT)
+    return Place(root.version("courier-imap"), IMAP_PORT, POP3_PORT, has_utf8=True)
 
 
 _CYRUS = f"""\
