@@ -71,6 +71,7 @@ class Ferry:
     state: Path
     environment: dict[str, str]
     ahead_s: int = 0  # of the clock of the machine
+    patience_s: float = PATIENCE_S
 
     def command(self, *options: str) -> list[str]:
         program = ("-c", AHEAD, str(self.ahead_s)) if self.ahead_s else ("-m", "migrate")
@@ -112,7 +113,7 @@ class Ferry:
 
     def _run(self, command: list[str]) -> Ran:
         done = subprocess.run(
-            command, env=self.environment, cwd=ROOT, capture_output=True, timeout=PATIENCE_S, check=False
+            command, env=self.environment, cwd=ROOT, capture_output=True, timeout=self.patience_s, check=False
         )
         events = [json.loads(line) for line in done.stdout.splitlines()]
         return Ran(done.returncode, events, done.stderr.decode())

@@ -190,6 +190,20 @@ def test_logindisabled_is_respected() -> None:
     assert (error.cause, error.retry) == (Cause.LOGIN, Retry.NEVER)
 
 
+@pytest.mark.parametrize("piece", [1, 1000])
+def test_a_login_answered_with_a_bare_line_feed_is_a_named_quirk(piece: int) -> None:
+    rig = Rig((LOGIN % "LITERAL+").replace("S: $t OK in", "S> $t OK in\\n"), piece=piece)
+    assert rig.open().error is None
+    assert [words for words, _ in rig.session.notices if "bare line feed" in words] != []
+
+
+def test_a_bare_line_feed_ends_nothing_but_the_answer_to_a_login() -> None:
+    login = LOGIN % ""
+    at = login.rindex("S: $t OK done")
+    rig = Rig(login[:at] + "S> $t OK done\\n\n END")
+    assert isinstance(rig.open().error, StoreError)
+
+
 def test_answers_without_text_are_a_named_quirk() -> None:
     text = (LOGIN % "LITERAL+").replace("S: $t OK done", "S: $t OK").replace("S: $t OK in", "S: $t OK ")
     rig = Rig(text)

@@ -47,10 +47,12 @@ class _Raw:
 
 
 class RawPop3(_Raw):
-    """A POP3 session, one command at a time (RFC 1939)."""
+    """A POP3 session, one command at a time (RFC 1939). ``utf8``: mail is asked for as it is (RFC 6856)."""
 
-    def __init__(self, host: str, port: int, user: str, password: str) -> None:
+    def __init__(self, host: str, port: int, user: str, password: str, *, utf8: bool = False) -> None:
         super().__init__(host, port)
+        if utf8:
+            self.command("UTF8")
         self.command(f"USER {user}")
         self.command(f"PASS {password}")
 

@@ -76,6 +76,21 @@ def test_an_answer_without_text_is_a_named_quirk() -> None:
     assert reader.quirks == [(Quirk.NO_TEXT, b"a OK")]
 
 
+def test_an_answer_to_a_login_that_a_bare_line_feed_ends_is_a_named_quirk() -> None:
+    reader = Reader()
+    reader.feed(b"a OK in\n")
+    assert (reader.take_line(), reader.take_bare_answer()) == (None, b"a OK in")
+    assert reader.quirks == [(Quirk.BARE_LF, b"a OK in")]
+    assert reader.rest == 0
+
+
+@pytest.mark.parametrize("octets", [b"", b"a OK x", b"* OK in\n", b"a OK one\ntwo", b"a OK one\ntwo\n", b"no answer\n"])
+def test_nothing_else_is_taken_for_such_an_answer(octets: bytes) -> None:
+    reader = Reader()
+    reader.feed(octets)
+    assert (reader.take_bare_answer(), reader.quirks, reader.rest) == (None, [], len(octets))
+
+
 def test_what_the_server_said_can_be_put_together_again() -> None:
     assert Tagged(b"NO", b"OVERQUOTA", b"", b"full", tag=b"a").said == b"NO [OVERQUOTA] full"
     assert Tagged(b"OK", b"APPENDUID", b"1 2", b"", tag=b"a").said == b"OK [APPENDUID 1 2]"

@@ -106,9 +106,12 @@ class Link:
         self.trace_event(event)
         return event
 
-    def read_line(self) -> bytes:
-        """The next line without its CRLF, raw, waited for."""
+    def read_line(self, *, is_login: bool = False) -> bytes:
+        """The next line without its CRLF, raw, waited for. The answer to a login may lack its CR."""
         while (line := self.reader.take_line()) is None:
+            if is_login and (line := self.reader.take_bare_answer()) is not None:
+                self.quirk(*self.reader.quirks.pop())
+                return line
             self._receive_or_wait()
         return line
 

@@ -84,7 +84,7 @@ class _Wire(imaplib.IMAP4):
 
     def readline(self) -> bytes:
         greeting, self._greeting = self._greeting, b""
-        line = greeting or self._link.read_line()
+        line = greeting or self._link.read_line(is_login=self.state == "NONAUTH")
         self._link.trace("S", line)
         tagged = _TAGGED.match(line)
         if tagged:

@@ -36,8 +36,12 @@ class Quirk(Enum):
 
     # Seen: iCloud ends a tagged answer after the status word.
     NO_TEXT = "the server's answer had no text behind its status"
+    # Seen: the OK of AUTHENTICATE with "\n" alone behind it (GNU Mailutils 3.15).
+    BARE_LF = "the server ended its answer to the login with a bare line feed"
     # Seen: "[APPENDUID 1 ]", another mailbox's UIDVALIDITY, the UID of an older message.
     APPENDUID = "the server's APPENDUID made no sense and was not used"
+    # Seen: "* SEARCH" to "UID SEARCH UID 1:*" in a mailbox with messages (GNU Mailutils 3.15).
+    SEARCH_RANGE = "the server found nothing up to its last message, so it was asked for all of them"
     # Seen: UIDVALIDITY 0, or a number beyond 32 bits.
     UIDVALIDITY = "the server gave no usable UIDVALIDITY"
 
@@ -147,6 +151,18 @@ class Reader:
             self._scanned = max(0, length)
             return None
         return self._take(end, 2)
+
+    def take_bare_answer(self) -> bytes | None:
+        """A tagged answer that a bare LF ends, without it, when nothing else is there; else None.
+
+        Only for who waits for the answer to a login: anywhere else a bare LF is part of a line.
+        """
+        end = self._buffer.find(b"\n")
+        if end < 0 or end + 1 < len(self._buffer) or not _TAGGED.match(self._buffer, 0, end):
+            return None
+        line = self._take(end, 1)
+        self.quirks.append((Quirk.BARE_LF, line))
+        return line
 
     def take_octets(self, count: int) -> bytes | None:
         """So many octets, raw, or None when they have not all come."""
