@@ -143,6 +143,10 @@ class ImapPeer:
         )
         return b"[READ-WRITE] "
 
+    def _do_examine(self, tokens: list[bytes]) -> bytes:
+        self._do_select(tokens)
+        return b"[READ-ONLY] "
+
     def _do_append(self, tokens: list[bytes]) -> bytes:
         box = self._find(tokens.pop(0))
         letters = _letters(tokens)
