@@ -50,11 +50,12 @@ def release(run: Run) -> Steps[array[int]]:
     yield from run.do(OpenDest(lane))
     after = 0
     while len(marked) < limit:
-        works = yield from run.ask(lambda books, after=after: books.releasable(CHUNK, after, before))  # type: ignore[misc]
+        chunk = min(CHUNK, limit - len(marked))
+        works = yield from run.ask(lambda books, n=chunk, after=after: books.releasable(n, after, before))  # type: ignore[misc]
         if not works:
             break
         after = works[-1].row.id
-        marked.extend((yield from _release_some(run, lane, works[: limit - len(marked)])))
+        marked.extend((yield from _release_some(run, lane, works)))
         run.check_stop()
     yield from run.do(CloseDest(lane))
     return marked
@@ -66,6 +67,8 @@ def confirm(run: Run, marked: array[int]) -> Steps[None]:
         ids = marked[start : start + 200]
         rows: list[Checkpoint] = yield from run.ask(lambda books, ids=ids: [books.row(one) for one in ids])  # type: ignore[misc]
         yield from run.do(Commit(tuple(replace(row, stage=Stage.RELEASED) for row in rows)))
+        for row in rows:
+            run.kept.pop(row.id, None)  # another session of this run had kept it
     if marked:
         # What the source confirmed before and shows again is no progress: else it could keep us for ever.
         run.note_achieved(len(marked) - run.again)
@@ -122,9 +125,8 @@ def _release_some(run: Run, lane: int, works: Sequence[Work]) -> Steps[list[int]
 
 
 def _keep(run: Run, row: Checkpoint, reason: str) -> None:
-    if row.id not in run.kept:
-        run.kept.add(row.id)
-        run.emit(Kept(row.id, uidl_text(row), reason))
+    """Told at the end of the run: another session may still delete it."""
+    run.kept[row.id] = Kept(row.id, uidl_text(row), reason)
 
 
 def _gate_source(run: Run, works: Sequence[Work]) -> Steps[list[Work]]:
