@@ -142,7 +142,6 @@ def _gate_source(run: Run, works: Sequence[Work]) -> Steps[list[Work]]:
                 continue
             if outcome.error is not None:
                 raise outcome.error
-            run.fetched += 1
             if _has_content(work.row, outcome.value.fingerprint):
                 passed.append(work)
             else:
@@ -198,7 +197,7 @@ def _unfit(run: Run, row: Checkpoint, holder: Checkpoint) -> str:
     status = None if holder.mailbox is None else run.mailboxes.get(holder.mailbox)
     if status is None or holder.uid_dest is None or holder.uidvalidity != status.uidvalidity:
         return "its copy could not be found again at the destination"
-    if row.fingerprint is None or holder.fingerprint is None or not _has_content(row, holder.fingerprint):
+    if holder.fingerprint is None or not _has_content(row, holder.fingerprint):
         return "the message it is a duplicate of has other content"
     if not status.has_sticky_uids and holder.proven_run != run.number:
         return "the destination's UIDs do not last"
@@ -233,11 +232,10 @@ def _prove_chunk(run: Run, lane: int, mailbox: MailboxName, rows: Sequence[Check
     for row in rows:
         if row.uid_dest not in there:
             continue
+        copy = served.get(row.uid_dest)
         if row.proven_run == run.number:
             good[row.id] = row
-            continue
-        copy = served.get(row.uid_dest)
-        if copy is not None and row.fingerprint is not None and _matches(row, copy):
+        elif copy is not None and row.fingerprint is not None and _matches(row, copy):
             good[row.id] = replace(row, proven_run=run.number)
             renewed.append(good[row.id])
     if renewed:
@@ -248,6 +246,6 @@ def _prove_chunk(run: Run, lane: int, mailbox: MailboxName, rows: Sequence[Check
 def _matches(row: Checkpoint, copy: Fingerprint) -> bool:
     """Whether the copy is the message; one that was there before us may differ in volatile headers."""
     assert row.fingerprint is not None
-    if row.stage is Stage.DUPLICATE or (row.origin is not None and row.origin.value == "there"):
+    if row.origin is Origin.THERE:
         return row.fingerprint.key.content == copy.key.content
     return compare(row.fingerprint, copy).is_same

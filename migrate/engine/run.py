@@ -46,8 +46,9 @@ class Run:
     matched: set[int] = field(default_factory=set)  # rows that a message of the source session turned out to be
     uses_spool: bool = False
     started: int = 0  # messages begun in this run, for --limit
-    fetched: int = 0  # messages fetched in this source session
-    loose: int = 0  # of those, how many neither the destination nor the spool nor a row knows of
+    loose: int = (
+        0  # messages fetched in this source session that neither the destination nor the spool nor a row knows of
+    )
     marked: int = 0  # messages that the source took for deletion in this run, for --max-delete
     again: int = 0  # of those marked in the source session, how many the source had confirmed as deleted before
     kept: dict[int, Kept] = field(default_factory=dict)  # rows whose deletion was asked for and refused by the gates

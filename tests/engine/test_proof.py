@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from migrate.commands import Command, FetchHeaders, ReadBack
-from migrate.engine import walk
 from migrate.engine.proof import CHUNK, SAMPLE
 from migrate.engine.verdict import DIFFERENT, MISSING, judge, set_aside
 from migrate.errors import Exit, MessageError, StateError, StoreError
@@ -22,11 +21,6 @@ from migrate.state import open_state
 from migrate.stores.memory import MemoryMailbox
 
 from .support import ACCOUNTS, Between, letter
-
-
-@pytest.fixture(autouse=True)
-def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(walk, "LONGEST_PAUSE_S", 0.0)
 
 
 def settled(octets: bytes) -> Fingerprint:

@@ -1,12 +1,10 @@
-"""The gate of deletion: what is deleted at the source, what is kept, and what is durable before DELE."""
+"""The deletion at the source: what is asked of it and when, how many, and what the source may do against it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,108 +15,18 @@ from migrate.commands import (
     Delete,
     Fetch,
     FetchHeaders,
-    Instant,
     ListSource,
-    MailboxStatus,
     OpenDest,
-    OpenMailbox,
-    Outcome,
+    OpenSource,
     ReadBack,
 )
-from migrate.driver.loop import Driver
-from migrate.driver.stop import Stop
-from migrate.engine import walk
-from migrate.engine.release import release
-from migrate.engine.run import Run
 from migrate.errors import Exit, MessageError, StoreError
-from migrate.events import Deleted, Deleting, DeletionOff, Kept, Notice
-from migrate.model import Checkpoint, Policy, Stage, Work
-from migrate.rules.dedupe import Digester
-from migrate.state import open_state
-from migrate.stores.memory import MemoryMailbox
+from migrate.events import Deleted, Deleting, DeletionOff, Notice
 
-from .support import ACCOUNTS, OLD, Between, letter
+from .releasing import Refusing, at, change_rows, fails, kept, sent
+from .support import Between, letter
 
-RECEIVED = b"Received: by mx.example.org\r\n"
 DAY_S = 86400
-NOW = Instant(1e9, 1.0)
-
-
-class Refusing(Between):
-    """A source that refuses to delete the messages of these UIDLs, and a person who may ask to stop."""
-
-    refused: tuple[bytes, ...] = ()
-
-    def _open(self, command: Any) -> Any:
-        session: Any = super()._open(command)
-        carry_out = session.carry_out
-
-        def refusing(command: Command) -> Any:
-            value = carry_out(command)
-            if not isinstance(command, Delete):
-                return value
-            session._marked -= {ref.number for ref in command.refs if ref.uid in self.refused}
-            return tuple(MessageError("-ERR") if ref.uid in self.refused else None for ref in command.refs)
-
-        session.carry_out = refusing
-        return session
-
-    def _drive(self, books: Any, engine: Any) -> Exit:
-        self.stop = Stop()
-        return Driver(books, self._open, self.stop, self.events.append).run(engine)
-
-
-@pytest.fixture(autouse=True)
-def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What broke is tried again at once."""
-    monkeypatch.setattr(walk, "LONGEST_PAUSE_S", 0.0)
-
-
-@pytest.fixture
-def between(tmp_path: Path) -> Refusing:
-    """Four messages, not yet migrated."""
-    return Refusing(tmp_path, [letter(n) for n in range(4)])
-
-
-@pytest.fixture
-def copied(between: Refusing) -> Refusing:
-    """The same, copied and verified by an earlier run."""
-    assert between.migrate() is Exit.OK
-    return between
-
-
-def at(kind: type[Command], act: Callable[[Any], None], *, times: int = 1) -> Callable[[Command], None]:
-    """Does something right before the first commands of a kind are carried out."""
-    left = [times]
-
-    def on_command(command: Command) -> None:
-        if isinstance(command, kind) and left[0]:
-            left[0] -= 1
-            act(command)
-
-    return on_command
-
-
-def fails(error: Exception) -> Callable[[Any], None]:
-    def act(command: Command) -> None:
-        raise error
-
-    return act
-
-
-def kept(between: Between) -> list[tuple[int, str]]:
-    return [(event.row, event.reason) for event in between.all(Kept)]
-
-
-def sent(between: Between, kind: type[Command]) -> int:
-    return sum(isinstance(command, kind) for command in between.sent)
-
-
-def change_rows(between: Between, change: Callable[[Checkpoint], Checkpoint]) -> None:
-    """What another run would have recorded."""
-    state = open_state(between.state_path, *ACCOUNTS, digester=Digester)
-    state.commit([tuple(change(state.row(number)) for number in range(1, 5))])
-    state.close()
 
 
 # --- the way it should go -----------------------------------------------------------------------
@@ -139,6 +47,7 @@ def test_what_was_served_back_in_this_run_is_deleted(between: Between) -> None:
     assert between.all(Deleted) == [Deleted(4)]
     assert between.all(Notice) == []
     assert sent(between, Fetch) == 4
+    assert not any(isinstance(one, ReadBack) and one.lane == 1 for one in between.sent), "it was read back already"
 
 
 def test_the_gate_looks_over_a_connection_of_its_own(between: Between) -> None:
@@ -191,9 +100,11 @@ def test_quit_without_ok_releases_nothing_and_the_next_listing_decides(between: 
 def test_more_than_a_hundred_messages_pass_the_gates_in_parts(tmp_path: Path) -> None:
     between = Between(tmp_path, [letter(n) for n in range(205)])
     assert between.migrate() is Exit.OK
+    seen: list[dict[str, int]] = []
+    between.on_command = at(OpenSource, lambda command: seen.append(between.rows()), times=2)
     assert between.migrate(delete_after_s=0) is Exit.OK
     assert [len(one.refs) for one in between.sent if isinstance(one, Delete)] == [100, 100, 5]
-    assert between.rows() == {"released": 205}
+    assert seen == [{"verified": 205}, {"released": 205}], "all are recorded before the next session"
     assert sent(between, Fetch) == 205
     assert between.all(Deleted) == [Deleted(205)]
 
@@ -333,210 +244,44 @@ def test_a_source_that_says_ok_and_deletes_nothing_is_asked_once_a_run_and_named
     assert between.all(Deleted) == [Deleted(4)]
 
 
-# --- the destination's side ---------------------------------------------------------------------
-
-
-def test_a_copy_that_is_gone_now_keeps_its_message(copied: Refusing) -> None:
-    del copied.box.kept[2]
-    assert copied.migrate(delete_after_s=0) is Exit.SET_ASIDE
-    assert kept(copied) == [(2, "the destination does not show its copy any more")]
-    assert copied.rows() == {"released": 3, "verified": 1}
-    assert copied.source() == {letter(1): 1}
-
-
-def test_a_copy_that_vanishes_after_it_was_verified_keeps_its_message(between: Between) -> None:
-    between.on_command = at(FetchHeaders, lambda command: _lose(between, 3))
-    assert between.migrate(delete_after_s=0) is Exit.SET_ASIDE
-    assert kept(between) == [(3, "the destination does not show its copy any more")]
-    assert between.source() == {letter(2): 1}
-
-
-def test_a_copy_with_other_octets_keeps_its_message(copied: Refusing) -> None:
-    one = copied.box.kept[2]
-    copied.box.kept[2] = replace(one, octets=one.octets.replace(b"Text", b"Test"))
-    assert copied.migrate(delete_after_s=0) is Exit.SET_ASIDE
-    assert [row for row, _ in kept(copied)] == [2]
-    assert copied.source() == {letter(1): 1}
-
-
-def test_a_copy_of_ours_with_other_volatile_headers_keeps_its_message(copied: Refusing) -> None:
-    one = copied.box.kept[2]
-    copied.box.kept[2] = replace(one, octets=RECEIVED + one.octets)
-    assert copied.migrate(delete_after_s=0) is Exit.SET_ASIDE
-    assert [row for row, _ in kept(copied)] == [2]
-
-
-def test_what_was_there_before_us_may_differ_in_volatile_headers(between: Between) -> None:
-    between.store(RECEIVED + letter(1))
+def test_what_is_shown_again_is_counted_for_each_session(between: Between) -> None:
+    between.maildrop.remove = lambda mails: None  # type: ignore[method-assign]
     assert between.migrate(delete_after_s=0) is Exit.OK
-    assert between.rows() == {"released": 4}
-    assert between.appended() == 3
-    again = between.maildrop.deliver(letter(1), b"00000002")
-    assert again == b"00000002"
-    assert between.migrate(delete_after_s=0) is Exit.OK, "released before, shown again"
-    assert not between.source()
-    assert between.appended() == 0
-
-
-def test_what_was_there_before_us_and_is_another_message_now_keeps_its_message(between: Between) -> None:
-    uid = between.store(RECEIVED + letter(1))
-    assert between.migrate() is Exit.OK
-    one = between.box.kept[uid]
-    between.box.kept[uid] = replace(one, octets=one.octets.replace(b"Text", b"Test"))
-    assert between.migrate(delete_after_s=0) is Exit.SET_ASIDE
-    assert between.source() == {letter(1): 1}
-
-
-def test_twins_are_deleted_with_the_one_copy_that_serves_them(tmp_path: Path) -> None:
-    between = Between(tmp_path, [letter(0), letter(0), letter(1)])
-    assert between.migrate() is Exit.OK
-    assert between.rows() == {"verified": 2, "duplicate": 1}
+    between.maildrop.deliver(letter(9))
     assert between.migrate(delete_after_s=0) is Exit.OK
-    assert between.rows() == {"released": 3}
-    [read] = [one for one in between.sent if isinstance(one, ReadBack)]
-    assert sorted(read.uids) == [1, 2], "one copy is read once"
+    told = [event.text.rpartition(" ")[2] for event in between.all(Notice) if "still had them" in event.text]
+    assert told == ["4.", "5."]
 
 
-def test_twins_are_kept_together_when_their_copy_is_gone(tmp_path: Path) -> None:
-    between = Between(tmp_path, [letter(0), letter(0), letter(1)])
-    assert between.migrate() is Exit.OK
-    del between.box.kept[1]
-    assert between.migrate(delete_after_s=0) is Exit.SET_ASIDE
-    assert [row for row, _ in kept(between)] == [1, 2]
-    assert between.source() == {letter(0): 2}
-
-
-def test_a_duplicate_by_message_id_alone_with_other_content_is_kept(tmp_path: Path) -> None:
-    one, other = (letter(n, message_id=b"<same@example.org>") for n in (0, 1))
-    between = Between(tmp_path, [one, other])
-    assert between.migrate(dedupe="message-id", delete_after_s=0) is Exit.SET_ASIDE
-    assert kept(between) == [(2, "the message it is a duplicate of has other content")]
-    assert between.source() == {other: 1}
-
-
-def _lose(between: Between, uid: int) -> None:
-    del between.box.kept[uid]
-
-
-class Unsticky(MemoryMailbox):
-    """UIDs that another session may know under other numbers."""
-
-    def status(self) -> MailboxStatus:
-        return replace(super().status(), has_sticky_uids=False)
-
-
-def test_where_uids_do_not_last_only_what_this_run_proved_is_deleted(tmp_path: Path) -> None:
-    between = Between(tmp_path, [letter(0)], make_mailbox=Unsticky)
-    assert between.migrate() is Exit.OK
-    between.maildrop.deliver(letter(1))
-    assert between.migrate(delete_after_s=0) is Exit.SET_ASIDE
-    assert kept(between) == [(1, "the destination's UIDs do not last")]
-    assert between.source() == {letter(0): 1}
-
-
-def test_a_copy_without_a_uid_keeps_its_message(copied: Refusing) -> None:
-    """The folder was made anew without it: every UID is void, and it was not found by its content."""
-    del copied.box.kept[2]
-    copied.box.uidvalidity += 1
-    assert copied.migrate(delete_after_s=0) is Exit.SET_ASIDE
-    assert kept(copied) == [(2, "its copy could not be found again at the destination")]
-    assert copied.rows() == {"released": 3, "verified": 1}
-
-
-@pytest.mark.parametrize("is_gone", [False, True])
-def test_a_folder_that_is_replaced_during_the_run_deletes_nothing_before_it_was_looked_at_again(
-    copied: Refusing, is_gone: bool
+def test_a_message_that_took_the_place_of_a_copied_one_survives_a_source_that_deletes_what_it_served(
+    tmp_path: Path,
 ) -> None:
-    def replace_folder(command: OpenMailbox) -> None:
-        if command.lane == 1 and is_gone:
-            del copied.server.mailboxes[OLD]
-        elif command.lane == 1:
-            copied.box.uidvalidity += 1
-
-    copied.on_command = at(OpenMailbox, replace_folder, times=2)
-    code = copied.migrate(delete_after_s=0)
-    if is_gone:
-        assert copied.source().total() == 4
-        assert code is Exit.SET_ASIDE
-    else:
-        assert code is Exit.OK
-        assert copied.rows() == {"released": 4}
-    first = next(at for at, one in enumerate(copied.sent) if isinstance(one, OpenMailbox) and one.lane == 1)
-    assert not any(isinstance(one, Delete) for one in copied.sent[:first])
+    """The gate fetches it, and QUIT deletes it: it has to be in the spool by then."""
+    between = Between(tmp_path, [letter(0), letter(1)])
+    assert between.migrate() is Exit.OK
+    other = letter(0).replace(b"Text", b"TEXT")
+    between.maildrop.mails[0].octets = other
+    between.maildrop.may_delete_on_fetch = True
+    assert between.migrate(delete_after_s=0) is Exit.OK
+    assert between.stored()[other] == 1
 
 
-# --- what a session served and nobody has -------------------------------------------------------
+def test_a_message_found_by_the_gate_alone_is_reason_enough_to_list_again(tmp_path: Path) -> None:
+    between = Between(tmp_path, [letter(0)])
+    assert between.migrate() is Exit.OK
+    other = letter(0).replace(b"Text", b"TEXT")
+    between.maildrop.mails[0].octets = other
+    assert between.migrate(delete_after_s=0) is Exit.OK
+    assert between.stored()[other] == 1
 
 
-def test_a_message_that_was_served_and_refused_is_kept_safe_before_quit(tmp_path: Path) -> None:
-    between = Between(tmp_path, [letter(0), letter(1, body=b"x" * 500)], append_limit=300)
+def test_large_messages_leave_no_temporary_file(tmp_path: Path) -> None:
+    large = letter(1, body=b"x" * 9_000_000)
+    between = Between(tmp_path, [letter(0), large], append_limit=1000)
     assert between.migrate(delete_after_s=0) is Exit.SET_ASIDE
-    assert between.rows() == {"released": 1, "set aside": 1}
+    assert list(between.spill.iterdir()) == []
     between.server.append_limit = None
     assert between.migrate() is Exit.OK
-    assert between.stored().total() == 2
-
-
-def test_nothing_is_deleted_when_a_refused_message_cannot_be_kept_safe(tmp_path: Path) -> None:
-    between = Between(tmp_path, [letter(0), letter(1, body=b"x" * 500)], append_limit=300)
-    fetches: list[int] = []
-
-    def refuse_third(command: Fetch) -> None:
-        fetches.append(command.ref.number)
-        if len(fetches) > 2:
-            raise MessageError("-ERR")
-
-    between.on_command = at(Fetch, refuse_third, times=99)
-    assert between.migrate(delete_after_s=0) is Exit.SET_ASIDE
-    assert sent(between, Delete) == 0
-    assert any("could not be kept safe" in event.text for event in between.all(Notice))
-    assert not any(isinstance(one, CloseSource) and one.quit for one in between.sent)
-    assert between.source().total() == 2
-
-
-def _release(run: Run, *values: Any) -> tuple[list[str], list[int]]:
-    """What ``release`` asks, given these answers in order, and which rows it marks."""
-    asked: list[str] = []
-    steps = release(run)
-    answers = iter(values)
-    try:
-        commands = next(steps)
-        while True:
-            asked += [type(command).__name__ for command in commands]
-            commands = steps.send(Outcome(commands[0], next(answers)))
-    except StopIteration as end:
-        return asked, list(end.value)
-
-
-def test_the_connection_of_the_gate_is_closed_before_the_source_is_told_to_quit() -> None:
-    run = Run(Policy(delete_after_s=0), lambda event: None)
-    asked, marked = _release(run, NOW, (3, 30), [], None, [], None)
-    assert (asked, marked) == (["Now", "Ask", "Ask", "OpenDest", "Ask", "CloseDest"], [])
-
-
-def test_a_message_served_and_not_listed_any_more_makes_every_deletion_unsafe() -> None:
-    run = Run(Policy(delete_after_s=0), lambda event: None)
-    row = Checkpoint(1, b"u", 10, Stage.LISTED)
-    asked, marked = _release(run, NOW, (3, 30), [Work(row, None)])
-    assert (asked, marked) == (["Now", "Ask", "Ask"], [])
-
-
-def test_a_message_that_neither_books_nor_spool_know_makes_every_deletion_unsafe() -> None:
-    run = Run(Policy(delete_after_s=0), lambda event: None)
-    run.loose = 1
-    assert _release(run, NOW, (3, 30)) == (["Now", "Ask"], [])
-
-
-def test_deletion_forbidden_asks_nothing_at_all() -> None:
-    run = Run(Policy(delete_after_s=0), lambda event: None)
-    run.forbid_deletion("a reason")
-    assert _release(run) == ([], [])
-
-
-def test_a_stop_between_two_parts_ends_the_deletion(tmp_path: Path) -> None:
-    between = Refusing(tmp_path, [letter(n) for n in range(105)])
-    assert between.migrate() is Exit.OK
-    between.on_command = at(Delete, lambda command: between.stop.request())
-    assert between.migrate(delete_after_s=0) is Exit.INTERRUPTED
-    assert sent(between, Delete) == 1
-    assert between.source().total() == 105, "without QUIT nothing is deleted"
+    assert between.migrate(delete_after_s=0) is Exit.OK
+    assert list(between.spill.iterdir()) == []
+    assert not between.source()

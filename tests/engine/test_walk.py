@@ -1,11 +1,9 @@
-"""The walk of a run: which trouble is tried again, how often, what ends it, and with which code."""
+"""The walk of a run: what ends it and with which code, its sessions, and what a listing means."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,6 @@ import pytest
 
 from migrate.commands import (
     Ask,
-    CloseDest,
-    CloseSource,
     Command,
     Delete,
     Fetch,
@@ -25,15 +21,13 @@ from migrate.commands import (
     OpenDest,
     OpenMailbox,
     OpenSource,
-    Outcome,
     SourceFacts,
     Tally,
     Wait,
 )
 from migrate.engine import walk
-from migrate.engine.run import Run, Steps, Stopped
 from migrate.engine.session import LONGEST_LOGIN_DELAY_S, check_listing, may_list_again, may_quit, open_source
-from migrate.engine.walk import FIRST_RETRIES, LONGEST_PAUSE_S, RETRIES, code_of, drop, passes, sentence
+from migrate.engine.walk import code_of, sentence
 from migrate.errors import (
     Cause,
     Exit,
@@ -48,182 +42,22 @@ from migrate.errors import (
 from migrate.events import (
     Connected,
     DeletionOff,
-    Event,
     Finished,
     Gone,
     Listed,
     Notice,
     Reconnecting,
-    Stopping,
     WouldDo,
 )
-from migrate.model import Checkpoint, Policy, Work
+from migrate.model import Checkpoint, Work
 from migrate.rules.dedupe import Digester
 from migrate.state import open_state
 
+from .stepping import a_run, play, silent, trouble
 from .support import ACCOUNTS, Between, letter
 
 DAY_S = 86400
 _NOW = Instant(1e9, 1.0)
-
-
-def play(steps: Steps[Any], answer: Callable[[Command], Any]) -> tuple[Any, list[Command]]:
-    """What the steps return, and the commands they yielded; ``answer`` gives a value or raises an error."""
-    asked: list[Command] = []
-    try:
-        commands = next(steps)
-        while True:
-            [command] = commands
-            asked.append(command)
-            try:
-                outcome = Outcome(command, answer(command))
-            except MigrateError as error:
-                outcome = Outcome(command, error=error)
-            commands = steps.send(outcome)
-    except StopIteration as end:
-        return end.value, asked
-
-
-def silent(command: Command) -> None:
-    """The answer of a world in which every command ends without a value."""
-
-
-def a_run(**policy: Any) -> tuple[Run, list[Event]]:
-    events: list[Event] = []
-    return Run(Policy(**policy), events.append), events
-
-
-@pytest.fixture
-def between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Between:
-    """Four messages, not yet migrated; what broke is tried again at once."""
-    monkeypatch.setattr(walk, "LONGEST_PAUSE_S", 0.0)
-    return Between(tmp_path, [letter(n) for n in range(4)])
-
-
-# --- passes -------------------------------------------------------------------------------------
-
-
-def ended(
-    errors: list[Exception | None], run: Run, act: Callable[[int], None] = lambda number: None
-) -> tuple[int, Any]:
-    """How many passes there were when each ended so, and what ended the run. The last end repeats."""
-    numbers = count()
-    made: list[int] = []
-
-    def one_pass(run: Run) -> Steps[None]:
-        number = next(numbers)
-        made.append(number)
-        act(number)
-        error = errors[min(number, len(errors) - 1)]
-        if error is not None:
-            raise error
-        return
-        yield
-
-    problems, _ = play(passes(run, one_pass), silent)
-    return len(made), problems
-
-
-def trouble(retry: Retry = Retry.NOW, cause: Cause = Cause.UNREACHABLE, end: str = "source") -> StoreError:
-    error = StoreError("trouble", retry=retry, cause=cause)
-    error.end = end
-    return error
-
-
-@pytest.mark.parametrize(
-    ("error", "at_first", "later"),
-    [
-        (trouble(), 1 + FIRST_RETRIES, 1 + RETRIES),
-        (trouble(end="destination"), 1 + FIRST_RETRIES, 1 + RETRIES),
-        (trouble(Retry.LATER), 1, 1 + RETRIES),
-        (trouble(Retry.LATER, end="destination"), 1, 1),
-        (trouble(Retry.LATER, Cause.FULL), 1, 1),
-        (trouble(Retry.NEVER), 1, 1),
-        (trouble(Retry.NOW, Cause.UNUSABLE), 1, 1 + RETRIES),
-        (trouble(Retry.NEVER, Cause.LOGIN), 1, 1),
-        (MailboxError("no folder"), 1, 1),
-        (UsageError("no"), 1, 1),
-    ],
-)
-def test_a_pass_that_breaks_is_followed_by_another_while_that_may_help(
-    error: MigrateError, at_first: int, later: int
-) -> None:
-    run, _ = a_run()
-    assert ended([error], run) == (at_first, [error])
-    run, _ = a_run()
-    run.has_worked = True
-    assert ended([error], run) == (later, [error])
-
-
-def test_a_pass_that_ends_well_or_by_a_stop_ends_the_run_without_a_problem() -> None:
-    assert ended([None], a_run()[0]) == (1, [])
-    assert ended([Stopped()], a_run()[0]) == (1, [])
-    assert ended([trouble(), None], a_run()[0]) == (2, [])
-
-
-def test_what_breaks_while_a_person_stops_the_run_is_no_problem() -> None:
-    run, _ = a_run()
-    assert ended([trouble()], run, lambda number: run.note_stop()) == (1, [])
-
-
-def test_a_stop_during_the_pause_ends_the_run_without_a_problem() -> None:
-    run, events = a_run()
-
-    def answer(command: Command) -> None:
-        if isinstance(command, Wait):
-            run.note_stop()
-
-    def one_pass(run: Run) -> Steps[None]:
-        raise trouble()
-        yield
-
-    problems, _ = play(passes(run, one_pass), answer)
-    assert problems == []
-    assert events == [Reconnecting("source", "trouble", "", 1.0), Stopping()]
-
-
-def test_a_pass_that_achieves_something_is_not_counted_with_those_before_it() -> None:
-    run, _ = a_run()
-    run.has_worked = True
-
-    def achieve(number: int) -> None:
-        if number == 4:
-            run.note_achieved(1)
-
-    made, _ = ended([trouble()], run, achieve)
-    assert made == 4 + 1 + RETRIES
-
-
-def test_the_pauses_double_up_to_a_minute_and_both_ends_are_dropped_before_each(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(walk, "RETRIES", 8)
-    run, events = a_run()
-    run.has_worked = True
-    run.lanes = (0, 1)
-    numbers = count()
-
-    def one_pass(run: Run) -> Steps[None]:
-        next(numbers)
-        raise trouble()
-        yield
-
-    _, asked = play(passes(run, one_pass), silent)
-    pauses = [event.wait_s for event in events if isinstance(event, Reconnecting)]
-    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, LONGEST_PAUSE_S, LONGEST_PAUSE_S]
-    assert [command.seconds for command in asked if isinstance(command, Wait)] == pauses
-    names = [(type(command).__name__, getattr(command, "lane", None)) for command in asked[:5]]
-    assert names == [("CloseSource", None), ("CloseDest", 0), ("CloseDest", 1), ("CloseDest", 2), ("Wait", None)]
-    assert not any(command.quit for command in asked if isinstance(command, CloseSource))
-
-
-def test_dropping_goes_on_past_a_connection_that_is_broken() -> None:
-    def answer(command: Command) -> None:
-        if not isinstance(command, CloseDest) or command.lane == 0:
-            raise StoreError("broken")
-
-    _, asked = play(drop(a_run()[0]), answer)
-    assert [type(command) for command in asked] == [CloseSource, CloseDest, CloseDest]
 
 
 # --- how a run ends -----------------------------------------------------------------------------
@@ -490,7 +324,7 @@ def test_a_source_that_asks_for_a_pause_is_listed_again_only_where_it_may_show_m
 
 def test_a_new_session_forgets_what_the_last_one_fetched() -> None:
     run, events = a_run()
-    run.fetched = run.loose = 5
+    run.loose = 5
     run.matched.add(3)
 
     def answer(command: Command) -> Any:
@@ -500,6 +334,6 @@ def test_a_new_session_forgets_what_the_last_one_fetched() -> None:
         return 7 if isinstance(command, Ask) else _NOW
 
     _, asked = play(open_source(run, may_release=True), answer)
-    assert (run.fetched, run.loose, run.matched, run.session, run.fetched_at) == (0, 0, set(), 7, 1e9)
+    assert (run.loose, run.matched, run.session, run.fetched_at) == (0, set(), 7, 1e9)
     assert events == [Connected("source", "hello")]
     assert [type(command) for command in asked] == [OpenSource, Ask, Now]
