@@ -4,7 +4,8 @@ from __future__ import annotations
 
 POP3: tuple[bytes, ...] = ()
 IMAP: tuple[bytes, ...] = ()
-HEADER: tuple[bytes, ...] = ()
-SHOWN: tuple[bytes, ...] = ()
+# The limit of a shown line was taken before control characters were made visible: 300 of them became 3,000 characters.
+HEADER: tuple[bytes, ...] = (b"\x00\x00Subject: " + b"\x1b" * 100 + b"\r\n\r\n",)
+SHOWN: tuple[bytes, ...] = (b"\x1b" * 200 + b"\0password",)
 STATE: tuple[bytes, ...] = ()
 WORDS: tuple[bytes, ...] = ()
