@@ -133,6 +133,27 @@ def _lose(between: Between, uid: int) -> None:
     del between.box.kept[uid]
 
 
+def test_a_message_that_was_set_aside_is_not_tried_again_by_the_same_run(tmp_path: Path) -> None:
+    between = Between(tmp_path, [letter(n) for n in range(3)])
+    after_append(between, lambda: _lose(between, 3))
+    assert between.migrate(verify=Verify.FULL) is Exit.SET_ASIDE
+    assert between.appended() == 3
+    assert between.rows() == {"verified": 2, "set aside": 1}
+
+
+def test_when_a_message_was_first_verified_is_not_changed_by_a_later_proof(tmp_path: Path) -> None:
+    between = Between(tmp_path, [letter(0)])
+    assert between.migrate() is Exit.OK
+    first = row(between, 1).verified_at
+    assert first is not None
+    state = open_state(between.state_path, *ACCOUNTS, digester=Digester)
+    for stage in (Stage.RELEASING, Stage.DUPLICATE, Stage.LISTED, Stage.APPENDED):
+        state.commit([(replace(state.row(1), stage=stage, verified_at=first - 5000),)])
+    state.close()
+    assert between.migrate() is Exit.OK
+    assert (row(between, 1).stage, row(between, 1).verified_at) == (Stage.VERIFIED, first - 5000)
+
+
 class NulAs80(MemoryMailbox):
     def keep(self, octets: bytes) -> bytes:
         return octets.replace(b"\0", b"\x80")

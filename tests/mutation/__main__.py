@@ -27,7 +27,7 @@ from .mutants import ROOT, Hook, Mutant, control, mutants, source_of
 
 WANTED = 90  # per cent
 LIMIT_S = 40  # of processor time; all tests together take half of it
-PATIENCE_S = 240.0  # for a mutant that waits for what never comes
+PATIENCE_S = 60.0  # for a mutant that waits for what never comes
 
 # What is mutated: part -> modules, and names in them (none: all of it).
 PARTS: dict[str, dict[str, tuple[str, ...]]] = {

@@ -9,6 +9,7 @@ _PART = "how many at once; all are done all the same"
 _SUM = "any number above 0 means progress"
 
 _RELEASE = "migrate.engine.release"
+_PROOF = "migrate.engine.proof"
 
 # (module, first line of the changed statement, change): why nothing can come of it.
 EQUIVALENT: dict[tuple[str, str, str], str] = {
@@ -57,4 +58,25 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "elif copy is not None and row.fingerprint is not None and _matches(row, copy):",
         "without row.fingerprint is not None: copy is not None and row.fingerprint is not None and _matches(row, copy)",
     ): _TYPES,
+    (_PROOF, "CHUNK = 100", "100 + 1"): _PART,
+    (
+        _PROOF,
+        "return mailbox, [row.uid_dest for row in rows if row.uid_dest is not None]",
+        "without its if: [row.uid_dest for row in rows if row.uid_dest is not None]",
+    ): _TYPES,
+    (
+        _PROOF,
+        "is_clean = all(row.fingerprint is not None and row.fingerprint.settled is None for row in rows)",
+        "without row.fingerprint is not None: row.fingerprint is not None and row.fingerprint.settled is None",
+    ): _TYPES,
+    (
+        _PROOF,
+        "is_clean = all(row.fingerprint is not None and row.fingerprint.settled is None for row in rows)",
+        "IsNot swapped: row.fingerprint is not None",
+    ): "digests in settled form serve clean messages too, they only cost more",
+    (
+        _PROOF,
+        "rows = yield from run.ask(lambda books, after=after: books.awaiting_proof(1000, after))  # type: ignore[misc]",
+        "1000 + 1",
+    ): _PART,
 }
