@@ -148,7 +148,7 @@ class Deleted(Event):
 
 @dataclass(frozen=True, slots=True)
 class Kept(Event):
-    """A message stays at the source although its deletion was asked for."""
+    """A message stays at the source although its deletion was asked for. Said at the end of the run."""
 
     row: int
     uidl: str

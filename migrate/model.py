@@ -22,11 +22,11 @@ BLOCK = 256 * 1024  # octets read from a temporary file at a time
 
 
 def display(text: bytes | str, limit: int = 300) -> str:
-    """One line safe to show: control, escape, bidi and invisible characters become visible."""
+    """One line safe to show, of ``limit`` characters: control, escape, bidi and invisible ones become visible."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
     shown = "".join(c if _is_plain(c) else c.encode("unicode_escape").decode("ascii") for c in text[: limit + 1])
-    return shown if len(text) <= limit else shown[:limit] + "..."
+    return shown if len(shown) <= limit else shown[:limit] + "..."
 
 
 def _is_plain(char: str) -> bool:

@@ -50,11 +50,12 @@ def release(run: Run) -> Steps[array[int]]:
     yield from run.do(OpenDest(lane))
     after = 0
     while len(marked) < limit:
-        works = yield from run.ask(lambda books, after=after: books.releasable(CHUNK, after, before))  # type: ignore[misc]
+        chunk = min(CHUNK, limit - len(marked))
+        works = yield from run.ask(lambda books, n=chunk, after=after: books.releasable(n, after, before))  # type: ignore[misc]
         if not works:
             break
         after = works[-1].row.id
-        marked.extend((yield from _release_some(run, lane, works[: limit - len(marked)])))
+        marked.extend((yield from _release_some(run, lane, works)))
         run.check_stop()
     yield from run.do(CloseDest(lane))
     return marked
@@ -66,6 +67,8 @@ def confirm(run: Run, marked: array[int]) -> Steps[None]:
         ids = marked[start : start + 200]
         rows: list[Checkpoint] = yield from run.ask(lambda books, ids=ids: [books.row(one) for one in ids])  # type: ignore[misc]
         yield from run.do(Commit(tuple(replace(row, stage=Stage.RELEASED) for row in rows)))
+        for row in rows:
+            run.kept.pop(row.id, None)  # another session of this run had kept it
     if marked:
         # What the source confirmed before and shows again is no progress: else it could keep us for ever.
         run.note_achieved(len(marked) - run.again)
@@ -122,9 +125,8 @@ def _release_some(run: Run, lane: int, works: Sequence[Work]) -> Steps[list[int]
 
 
 def _keep(run: Run, row: Checkpoint, reason: str) -> None:
-    if row.id not in run.kept:
-        run.kept.add(row.id)
-        run.emit(Kept(row.id, uidl_text(row), reason))
+    """Told at the end of the run: another session may still delete it."""
+    run.kept[row.id] = Kept(row.id, uidl_text(row), reason)
 
 
 def _gate_source(run: Run, works: Sequence[Work]) -> Steps[list[Work]]:
@@ -140,7 +142,6 @@ def _gate_source(run: Run, works: Sequence[Work]) -> Steps[list[Work]]:
                 continue
             if outcome.error is not None:
                 raise outcome.error
-            run.fetched += 1
             if _has_content(work.row, outcome.value.fingerprint):
                 passed.append(work)
             else:
@@ -196,7 +197,7 @@ def _unfit(run: Run, row: Checkpoint, holder: Checkpoint) -> str:
     status = None if holder.mailbox is None else run.mailboxes.get(holder.mailbox)
     if status is None or holder.uid_dest is None or holder.uidvalidity != status.uidvalidity:
         return "its copy could not be found again at the destination"
-    if row.fingerprint is None or holder.fingerprint is None or not _has_content(row, holder.fingerprint):
+    if holder.fingerprint is None or not _has_content(row, holder.fingerprint):
         return "the message it is a duplicate of has other content"
     if not status.has_sticky_uids and holder.proven_run != run.number:
         return "the destination's UIDs do not last"
@@ -231,11 +232,10 @@ def _prove_chunk(run: Run, lane: int, mailbox: MailboxName, rows: Sequence[Check
     for row in rows:
         if row.uid_dest not in there:
             continue
+        copy = served.get(row.uid_dest)
         if row.proven_run == run.number:
             good[row.id] = row
-            continue
-        copy = served.get(row.uid_dest)
-        if copy is not None and row.fingerprint is not None and _matches(row, copy):
+        elif copy is not None and row.fingerprint is not None and _matches(row, copy):
             good[row.id] = replace(row, proven_run=run.number)
             renewed.append(good[row.id])
     if renewed:
@@ -246,6 +246,6 @@ def _prove_chunk(run: Run, lane: int, mailbox: MailboxName, rows: Sequence[Check
 def _matches(row: Checkpoint, copy: Fingerprint) -> bool:
     """Whether the copy is the message; one that was there before us may differ in volatile headers."""
     assert row.fingerprint is not None
-    if row.stage is Stage.DUPLICATE or (row.origin is not None and row.origin.value == "there"):
+    if row.origin is Origin.THERE:
         return row.fingerprint.key.content == copy.key.content
     return compare(row.fingerprint, copy).is_same

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from ..commands import Ask, Books, Command, DestFacts, Instant, MailboxStatus, Now, Outcome, SourceFacts, Wait
 from ..errors import MigrateError
-from ..events import DeletionOff, Event, Stopping
+from ..events import DeletionOff, Event, Kept, Stopping
 from ..model import Checkpoint, MailboxName, Policy, display
 
 DAY_S = 86400
@@ -46,11 +46,12 @@ class Run:
     matched: set[int] = field(default_factory=set)  # rows that a message of the source session turned out to be
     uses_spool: bool = False
     started: int = 0  # messages begun in this run, for --limit
-    fetched: int = 0  # messages fetched in this source session
-    loose: int = 0  # of those, how many neither the destination nor the spool nor a row knows of
+    loose: int = (
+        0  # messages fetched in this source session that neither the destination nor the spool nor a row knows of
+    )
     marked: int = 0  # messages that the source took for deletion in this run, for --max-delete
     again: int = 0  # of those marked in the source session, how many the source had confirmed as deleted before
-    kept: set[int] = field(default_factory=set)  # rows whose deletion was asked for and refused by the gates
+    kept: dict[int, Kept] = field(default_factory=dict)  # rows whose deletion was asked for and refused by the gates
     aside: set[int] = field(default_factory=set)  # rows set aside in this run: the next run tries them again
     achieved: int = 0  # messages that came to a good end, or were deleted: another listing may bring more
     progress: int = 0  # the same, and first copies: tells a retry that it is worth while

@@ -15,7 +15,7 @@ def open_source(run: Run, *, may_release: bool) -> Steps[None]:
     assert run.source is not None
     run.emit(Connected("source", run.source.greeting))
     run.session = yield from run.ask(lambda books: books.begin_session())
-    run.fetched = run.loose = 0
+    run.loose = 0
     run.matched.clear()
     run.fetched_at = yield from run.wall()
 

@@ -155,7 +155,6 @@ class Transfer:
             self.pump.fail(outcome.error)
             return
         message: Message = outcome.value
-        self.run.fetched += not work.row.is_spooled
         self.held += message.held
         self.run.emit(Fetched(message.octets))
         placement = place(message.header, self.run.policy, self.run.fetched_at)

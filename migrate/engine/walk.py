@@ -48,6 +48,8 @@ def walk(policy: Policy, emit: Callable[[Event], None], forbid_deletion: str = "
     except StateError as error:
         problems.append(error)
     exit_code = _exit_code(run, problems, tally)
+    for kept in run.kept.values():
+        emit(kept)
     emit(Finished(tally, int(exit_code), tuple(sentence(problem) for problem in problems)))
     return exit_code
 

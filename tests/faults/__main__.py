@@ -26,6 +26,7 @@ MODULES = {
     "processes": "tests.faults.processes",
     "syscalls": "tests.faults.syscalls",
     "cuts": "tests.faults.cuts",
+    "parsers": "tests.faults.parsers",
     "soak": "tests.faults.soak",
 }
 ONLY_FULL = {"soak"}

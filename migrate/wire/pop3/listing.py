@@ -64,6 +64,20 @@ class NumberedLines:
     def _read(self, lines: bytes) -> None:
         raise NotImplementedError
 
+    def _reorder(self, order: list[int]) -> None:
+        """Brings what stands behind the numbers into this order of the old places."""
+        raise NotImplementedError
+
+    def sort(self) -> None:
+        """Brings the lines into the order of their numbers, if they are not."""
+        numbers = self.numbers
+        if all(map(le, numbers, numbers[1:])):
+            return
+        self.quirks[Quirk.ORDER] += 1
+        order = sorted(range(len(numbers)), key=numbers.__getitem__)
+        self.numbers = array("I", (numbers[at] for at in order))
+        self._reorder(order)
+
     def _texts(self, lines: bytes) -> Iterator[bytes]:
         """What stands behind each number; the numbers are taken in."""
         for line in lines[:-2].split(b"\r\n"):
@@ -109,6 +123,12 @@ class UidlLines(NumberedLines):
         if not _PLAIN_UIDL.match(uid):
             self.quirks[Quirk.UIDL_OCTETS] += 1
 
+    def _reorder(self, order: list[int]) -> None:
+        starts = array("Q", [0, *self.ends])
+        uids = [bytes(self.uids[starts[at] : starts[at + 1]]) for at in order]
+        self.uids = bytearray(b"".join(uids))
+        self.ends = array("Q", accumulate(map(len, uids)))
+
     def count_repeated(self) -> None:
         """Counts the uids that several messages have; called once, at the end of the body."""
         # In parts: one set of a million hashes would weigh more than the whole listing.
@@ -138,6 +158,9 @@ class ListLines(NumberedLines):
                 octets = _UNKNOWN
                 self.quirks[Quirk.LIST_SIZE] += 1
             self.octets.append(octets)
+
+    def _reorder(self, order: list[int]) -> None:
+        self.octets = array("q", (self.octets[at] for at in order))
 
 
 class Listing(Sequence[MessageRef]):
@@ -188,7 +211,7 @@ def join_listings(messages: int, uidl: UidlLines | None, sizes: ListLines | None
     for body in bodies:
         if len(body.numbers) != messages:
             return None
-        _sort(body)
+        body.sort()
     if not bodies and messages > _BARE_LIMIT:
         raise broken(f"{messages} messages, and no listing of them")
     usual = numbers = array("I", range(1, messages + 1))
@@ -201,23 +224,6 @@ def join_listings(messages: int, uidl: UidlLines | None, sizes: ListLines | None
     if uidl is not None:
         uidl.count_repeated()
     return Listing(numbers, uidl, sizes)
-
-
-def _sort(body: NumberedLines) -> None:
-    """Brings a body into the order of its numbers, if it is not."""
-    numbers = body.numbers
-    if all(map(le, numbers, numbers[1:])):
-        return
-    body.quirks[Quirk.ORDER] += 1
-    order = sorted(range(len(numbers)), key=numbers.__getitem__)
-    body.numbers = array("I", (numbers[at] for at in order))
-    if isinstance(body, ListLines):
-        body.octets = array("q", (body.octets[at] for at in order))
-    elif isinstance(body, UidlLines):
-        starts = array("Q", [0, *body.ends])
-        uids = [bytes(body.uids[starts[at] : starts[at + 1]]) for at in order]
-        body.uids = bytearray(b"".join(uids))
-        body.ends = array("Q", accumulate(map(len, uids)))
 
 
 def parse_stat(text: bytes) -> tuple[int, int]:

@@ -1,0 +1,156 @@
+"""Passes of a run: which trouble is tried again, how often and after which pause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import pytest
+
+from migrate.commands import (
+    CloseDest,
+    CloseSource,
+    Command,
+    Wait,
+)
+from migrate.engine import walk
+from migrate.engine.run import Run, Steps, Stopped
+from migrate.engine.walk import FIRST_RETRIES, LONGEST_PAUSE_S, RETRIES, drop, passes
+from migrate.errors import (
+    Cause,
+    MailboxError,
+    MigrateError,
+    Retry,
+    StoreError,
+    UsageError,
+)
+from migrate.events import (
+    Reconnecting,
+    Stopping,
+)
+
+from .stepping import a_run, play, silent, trouble
+
+
+@pytest.fixture(autouse=True)
+def _pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here pauses are as long as they should be: nobody waits for them."""
+    monkeypatch.setattr(walk, "LONGEST_PAUSE_S", LONGEST_PAUSE_S)
+
+
+def ended(
+    errors: list[Exception | None], run: Run, act: Callable[[int], None] = lambda number: None
+) -> tuple[int, Any]:
+    """How many passes there were when each ended so, and what ended the run. The last end repeats."""
+    numbers = count()
+    made: list[int] = []
+
+    def one_pass(run: Run) -> Steps[None]:
+        number = next(numbers)
+        made.append(number)
+        act(number)
+        error = errors[min(number, len(errors) - 1)]
+        if error is not None:
+            raise error
+        return
+        yield
+
+    problems, _ = play(passes(run, one_pass), silent)
+    return len(made), problems
+
+
+@pytest.mark.parametrize(
+    ("error", "at_first", "later"),
+    [
+        (trouble(), 1 + FIRST_RETRIES, 1 + RETRIES),
+        (trouble(end="destination"), 1 + FIRST_RETRIES, 1 + RETRIES),
+        (trouble(Retry.LATER), 1, 1 + RETRIES),
+        (trouble(Retry.LATER, end="destination"), 1, 1),
+        (trouble(Retry.LATER, Cause.FULL), 1, 1),
+        (trouble(Retry.NEVER), 1, 1),
+        (trouble(Retry.NOW, Cause.UNUSABLE), 1, 1 + RETRIES),
+        (trouble(Retry.NEVER, Cause.LOGIN), 1, 1),
+        (MailboxError("no folder"), 1, 1),
+        (UsageError("no"), 1, 1),
+    ],
+)
+def test_a_pass_that_breaks_is_followed_by_another_while_that_may_help(
+    error: MigrateError, at_first: int, later: int
+) -> None:
+    run, _ = a_run()
+    assert ended([error], run) == (at_first, [error])
+    run, _ = a_run()
+    run.has_worked = True
+    assert ended([error], run) == (later, [error])
+
+
+def test_a_pass_that_ends_well_or_by_a_stop_ends_the_run_without_a_problem() -> None:
+    assert ended([None], a_run()[0]) == (1, [])
+    assert ended([Stopped()], a_run()[0]) == (1, [])
+    assert ended([trouble(), None], a_run()[0]) == (2, [])
+
+
+def test_what_breaks_while_a_person_stops_the_run_is_no_problem() -> None:
+    run, _ = a_run()
+    assert ended([trouble()], run, lambda number: run.note_stop()) == (1, [])
+
+
+def test_a_stop_during_the_pause_ends_the_run_without_a_problem() -> None:
+    run, events = a_run()
+
+    def answer(command: Command) -> None:
+        if isinstance(command, Wait):
+            run.note_stop()
+
+    def one_pass(run: Run) -> Steps[None]:
+        raise trouble()
+        yield
+
+    problems, _ = play(passes(run, one_pass), answer)
+    assert problems == []
+    assert events == [Reconnecting("source", "trouble", "", 1.0), Stopping()]
+
+
+def test_a_pass_that_achieves_something_is_not_counted_with_those_before_it() -> None:
+    run, _ = a_run()
+    run.has_worked = True
+
+    def achieve(number: int) -> None:
+        if number == 4:
+            run.note_achieved(1)
+
+    made, _ = ended([trouble()], run, achieve)
+    assert made == 4 + 1 + RETRIES
+
+
+def test_the_pauses_double_up_to_a_minute_and_both_ends_are_dropped_before_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(walk, "RETRIES", 8)
+    run, events = a_run()
+    run.has_worked = True
+    run.lanes = (0, 1)
+    numbers = count()
+
+    def one_pass(run: Run) -> Steps[None]:
+        next(numbers)
+        raise trouble()
+        yield
+
+    _, asked = play(passes(run, one_pass), silent)
+    pauses = [event.wait_s for event in events if isinstance(event, Reconnecting)]
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, LONGEST_PAUSE_S, LONGEST_PAUSE_S]
+    assert [command.seconds for command in asked if isinstance(command, Wait)] == pauses
+    names = [(type(command).__name__, getattr(command, "lane", None)) for command in asked[:5]]
+    assert names == [("CloseSource", None), ("CloseDest", 0), ("CloseDest", 1), ("CloseDest", 2), ("Wait", None)]
+    assert not any(command.quit for command in asked if isinstance(command, CloseSource))
+
+
+def test_dropping_goes_on_past_a_connection_that_is_broken() -> None:
+    def answer(command: Command) -> None:
+        if not isinstance(command, CloseDest) or command.lane == 0:
+            raise StoreError("broken")
+
+    _, asked = play(drop(a_run()[0]), answer)
+    assert [type(command) for command in asked] == [CloseSource, CloseDest, CloseDest]

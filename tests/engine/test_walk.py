@@ -1,0 +1,339 @@
+"""The walk of a run: what ends it and with which code, its sessions, and what a listing means."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from migrate.commands import (
+    Ask,
+    Command,
+    Delete,
+    Fetch,
+    Instant,
+    ListingFacts,
+    ListSource,
+    Now,
+    OpenDest,
+    OpenMailbox,
+    OpenSource,
+    SourceFacts,
+    Tally,
+    Wait,
+)
+from migrate.engine import walk
+from migrate.engine.session import check_listing, may_list_again, may_quit, open_source
+from migrate.engine.walk import code_of, sentence
+from migrate.errors import (
+    Cause,
+    Exit,
+    MailboxError,
+    MessageError,
+    MigrateError,
+    Retry,
+    StateError,
+    StoreError,
+    UsageError,
+)
+from migrate.events import (
+    Connected,
+    DeletionOff,
+    Finished,
+    Gone,
+    Listed,
+    Notice,
+    Reconnecting,
+    WouldDo,
+)
+from migrate.model import Checkpoint, Work
+from migrate.rules.dedupe import Digester
+from migrate.state import open_state
+
+from .stepping import a_run, play, silent, trouble
+from .support import ACCOUNTS, Between, letter
+
+DAY_S = 86400
+_NOW = Instant(1e9, 1.0)
+
+
+# --- how a run ends -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("problem", "code"),
+    [
+        (StateError("x", exit=Exit.STATE_LOCKED), Exit.STATE_LOCKED),
+        (UsageError("x"), Exit.USAGE),
+        (MailboxError("x"), Exit.DEST_UNUSABLE),
+        (MessageError("x"), Exit.DEST_UNUSABLE),
+        (trouble(), Exit.TEMPORARY),
+        (trouble(cause=Cause.LOGIN), Exit.SOURCE_LOGIN),
+        (trouble(cause=Cause.LOGIN, end="destination"), Exit.DEST_LOGIN),
+        (trouble(cause=Cause.UNUSABLE), Exit.SOURCE_UNUSABLE),
+        (trouble(cause=Cause.UNUSABLE, end="destination"), Exit.DEST_UNUSABLE),
+        (trouble(cause=Cause.FULL, end="destination"), Exit.DEST_FULL),
+    ],
+)
+def test_every_problem_has_its_code(problem: MigrateError, code: Exit) -> None:
+    assert code_of(problem) is code
+
+
+def test_a_problem_is_told_with_its_end_the_words_of_the_server_and_what_to_do() -> None:
+    error = StoreError("it broke", said=b"-ERR \x1b[2J", hint="Wait.")
+    error.end = "source"
+    assert sentence(error) == 'source: it broke. The server said: "-ERR \\x1b[2J" Wait.'
+    assert sentence(MailboxError("no folder")) == "no folder."
+    assert sentence(StoreError("it broke")) == "it broke."
+
+
+EVEN = Tally(listed=3, copied=3)
+
+
+@pytest.mark.parametrize(
+    ("tally", "policy", "code"),
+    [
+        (EVEN, {}, Exit.OK),
+        (Tally(listed=3, copied=2, set_aside=1), {}, Exit.SET_ASIDE),
+        (Tally(listed=3, copied=2, open=1), {}, Exit.TEMPORARY),
+        (Tally(listed=3, copied=1, open=1, set_aside=1), {}, Exit.TEMPORARY),
+        (Tally(listed=3, copied=2, open=1), {"limit": 2}, Exit.OK),
+        (Tally(listed=3, copied=2, open=1), {"dry_run": True}, Exit.OK),
+        (Tally(listed=3, copied=2), {}, Exit.UNEXPECTED),
+    ],
+)
+def test_the_books_decide_the_code_of_a_run_without_a_problem(tally: Tally, policy: dict[str, Any], code: Exit) -> None:
+    run, _ = a_run(**policy)
+    assert walk._exit_code(run, [], tally) is code
+
+
+def test_of_several_codes_the_first_in_order_counts_and_a_stop_wins_over_all() -> None:
+    run, _ = a_run()
+    problems: list[MigrateError] = [trouble(), trouble(cause=Cause.LOGIN, end="destination")]
+    assert walk._exit_code(run, problems, EVEN) is Exit.DEST_LOGIN
+    run.note_stop()
+    assert walk._exit_code(run, problems, EVEN) is Exit.INTERRUPTED
+
+
+class Broken(Between):
+    """The books fail at the question of this name."""
+
+    failing: tuple[str, ...] = ()
+
+    def _drive(self, books: Any, engine: Any) -> Exit:
+        for name in self.failing:
+            setattr(books, name, self._fail)
+        return super()._drive(books, engine)
+
+    def _fail(self, *args: Any) -> Any:
+        raise StateError("the disk is full", exit=Exit.STATE_UNWRITABLE)
+
+
+@pytest.mark.parametrize("name", ["begin_run", "record_listing", "mark_vanished"])
+def test_books_that_cannot_be_written_end_the_run_at_once_and_the_rest_is_told(tmp_path: Path, name: str) -> None:
+    between = Broken(tmp_path, [letter(0)])
+    between.failing = (name,)
+    assert between.migrate() is Exit.STATE_UNWRITABLE
+    assert between.one(Finished).problems == ("the disk is full.",)
+    assert between.all(Reconnecting) == []
+
+
+def test_books_that_cannot_even_be_added_up_are_one_more_problem(tmp_path: Path) -> None:
+    between = Broken(tmp_path, [letter(0)])
+    between.failing = ("tally",)
+    assert between.migrate() is Exit.STATE_UNWRITABLE
+    finished = between.one(Finished)
+    assert (finished.tally, finished.exit) == (Tally(), Exit.STATE_UNWRITABLE)
+    assert finished.problems == ("the disk is full.",)
+
+
+# --- deletion switched off ----------------------------------------------------------------------
+
+
+def test_a_reason_from_outside_switches_deletion_off(between: Between) -> None:
+    state = open_state(between.state_path, *ACCOUNTS, digester=Digester)
+    policy = replace(between.policy, delete_after_s=0)
+    code = between._drive(state, walk.walk(policy, between._hear(), "another migration is unfinished"))
+    state.close()
+    assert code is Exit.OK
+    assert between.one(DeletionOff).reason == "another migration is unfinished"
+    assert not any(isinstance(command, Delete) for command in between.sent)
+
+
+@pytest.mark.parametrize(("slip_s", "is_off"), [(DAY_S - 60, False), (DAY_S + 60, True), (-10 * DAY_S, False)])
+def test_a_clock_that_was_set_back_since_the_last_run_switches_deletion_off(
+    between: Between, monkeypatch: pytest.MonkeyPatch, slip_s: float, is_off: bool
+) -> None:
+    assert between.migrate() is Exit.OK
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now - slip_s)
+    assert between.migrate(delete_after_s=0) is Exit.OK
+    assert bool(between.all(DeletionOff)) is is_off
+    assert between.source().total() == (4 if is_off else 0)
+
+
+# --- one session --------------------------------------------------------------------------------
+
+
+def test_the_destination_is_connected_first_and_both_greetings_are_told(between: Between) -> None:
+    assert between.migrate() is Exit.OK
+    kinds = [type(command) for command in between.sent]
+    assert kinds.index(OpenDest) < kinds.index(OpenMailbox) < kinds.index(OpenSource) < kinds.index(ListSource)
+    assert [event.end for event in between.all(Connected)][:2] == ["destination", "source"]
+    assert between.all(Listed)[0] == Listed(4, sum(len(letter(n)) for n in range(4)), 4, 0, 4, 0)
+    assert not any(command.may_release for command in between.sent if isinstance(command, OpenSource))
+
+
+def test_only_a_run_that_deletes_opens_a_session_that_can(between: Between) -> None:
+    assert between.migrate(delete_after_s=0) is Exit.OK
+    assert all(command.may_release for command in between.sent if isinstance(command, OpenSource))
+
+
+def test_connections_that_the_destination_refuses_are_done_without(between: Between) -> None:
+    def refuse(command: Command) -> None:
+        if isinstance(command, OpenDest) and command.lane == 2:
+            raise StoreError("too many")
+
+    between.on_command = refuse
+    assert between.migrate(lanes=4) is Exit.OK
+    assert [event.text for event in between.all(Notice)] == ["Going on with 2 of 4 connections: too many."]
+    assert [command.lane for command in between.sent if isinstance(command, OpenDest)] == [0, 1, 2]
+
+
+def test_the_source_is_listed_again_until_a_session_achieves_nothing(between: Between) -> None:
+    assert between.migrate() is Exit.OK
+    assert sum(isinstance(command, ListSource) for command in between.sent) == 2
+    assert between.migrate() is Exit.OK
+    assert sum(isinstance(command, ListSource) for command in between.sent) == 1
+
+
+def test_a_limit_ends_the_run_after_the_session_that_reached_it(between: Between) -> None:
+    assert between.migrate(limit=2) is Exit.OK
+    assert between.rows() == {"verified": 2, "listed": 2}
+    assert sum(isinstance(command, ListSource) for command in between.sent) == 1
+    assert between.migrate(limit=3) is Exit.OK
+    assert between.rows() == {"verified": 4}
+
+
+def test_a_dry_run_asks_and_touches_nothing(between: Between) -> None:
+    assert between.migrate(dry_run=True, delete_after_s=0) is Exit.OK
+    assert between.one(WouldDo).copy == 4
+    assert not any(isinstance(command, Fetch | Delete) for command in between.sent)
+    assert between.stored().total() == 0
+
+
+def test_messages_that_left_before_they_were_copied_are_told(between: Between) -> None:
+    assert between.migrate(limit=1) is Exit.OK
+    between.maildrop.remove(between.maildrop.mails[2:3])
+    assert between.migrate() is Exit.OK
+    assert between.all(Gone) == [Gone(1)]
+    assert between.rows() == {"verified": 3, "gone": 1}
+
+
+def test_a_session_that_is_cut_is_followed_by_one_that_goes_on_from_the_books(between: Between) -> None:
+    fetched: list[int] = []
+
+    def cut(command: Command) -> None:
+        if isinstance(command, Fetch):
+            fetched.append(command.ref.number)
+            if len(fetched) == 3:
+                raise StoreError("cut", said=b"bye")
+
+    between.on_command = cut
+    assert between.migrate() is Exit.OK
+    assert between.all(Reconnecting) == [Reconnecting("source", "cut", "bye", 0.0)]
+    assert between.stored() == between.source()
+    assert between.all(Finished)[0].problems == ()
+
+
+# --- what a listing means -----------------------------------------------------------------------
+
+
+def facts(messages: int = 0, new: int = 0, vanished: int = 0, vanished_open: int = 0) -> ListingFacts:
+    return ListingFacts(messages, 0, new, 0, 0, 0, vanished_open=vanished_open, vanished=vanished)
+
+
+def test_a_source_that_is_suddenly_empty_ends_the_run_unless_that_is_accepted() -> None:
+    run, events = a_run()
+    with pytest.raises(StoreError, match="suddenly empty, with 2 messages") as caught:
+        play(check_listing(run, facts(vanished_open=2)), silent)
+    assert (caught.value.retry, caught.value.end, caught.value.cause) == (Retry.LATER, "source", Cause.UNREACHABLE)
+    run, events = a_run(accept_missing=True)
+    play(check_listing(run, facts(vanished_open=2)), lambda command: 2)
+    assert events == [Gone(2)]
+
+
+@pytest.mark.parametrize("listing", [facts(messages=1, vanished_open=2), facts()])
+def test_a_source_that_is_empty_with_nothing_to_copy_or_not_empty_is_well(listing: ListingFacts) -> None:
+    assert play(check_listing(a_run()[0], listing), silent) == (None, [])
+
+
+@pytest.mark.parametrize(
+    ("listing", "is_off"),
+    [
+        (facts(messages=30, new=20, vanished=20), True),
+        (facts(messages=30, new=11, vanished=20), True),
+        (facts(messages=30, new=10, vanished=20), False),  # few are new: somebody cleaned up
+        (facts(messages=30, new=10, vanished=10), False),  # ten may be chance
+        (facts(messages=30, new=10, vanished=11), True),
+        (facts(messages=100, new=20, vanished=20), False),  # a fifth of 100
+        (facts(messages=100, new=20, vanished=21), True),
+    ],
+)
+def test_a_source_that_seems_to_have_renumbered_switches_deletion_off(listing: ListingFacts, is_off: bool) -> None:
+    run, events = a_run(delete_after_s=0)
+    play(check_listing(run, listing), silent)
+    assert bool(run.deletion_off) is is_off
+    assert len([event for event in events if isinstance(event, DeletionOff)]) == is_off
+
+
+def test_quit_is_sent_only_when_nothing_that_was_served_is_unsafe() -> None:
+    run, _ = a_run()
+    assert play(may_quit(run), lambda command: [])[0] is True
+    assert play(may_quit(run), lambda command: [Work(Checkpoint(1, b"u", 1), None)])[0] is False
+    run.loose = 1
+    assert play(may_quit(run), silent) == (False, [])
+
+
+@pytest.mark.parametrize(
+    ("delay_s", "deletes_on_fetch", "has_deleted", "again"),
+    [
+        (0, False, False, True),
+        (10, False, False, False),  # nothing would show that did not show now
+        (10, True, False, True),
+        (10, False, True, True),
+        (300, False, True, True),
+        (301, True, True, False),
+    ],
+)
+def test_a_source_that_asks_for_a_pause_is_listed_again_only_where_it_may_show_more(
+    delay_s: int, deletes_on_fetch: bool, has_deleted: bool, again: bool
+) -> None:
+    run, events = a_run()
+    run.source = SourceFacts("x", 1, 1, True, deletes_on_fetch, login_delay_s=delay_s)
+    found, asked = play(may_list_again(run, has_achieved=True, has_deleted=has_deleted), silent)
+    assert found is again
+    waits = [command.seconds for command in asked if isinstance(command, Wait)]
+    assert waits == ([delay_s] if again and delay_s else [])
+    assert len(events) == len(waits)
+    assert play(may_list_again(run, has_achieved=False, has_deleted=has_deleted), silent) == (False, [])
+
+
+def test_a_new_session_forgets_what_the_last_one_fetched() -> None:
+    run, events = a_run()
+    run.loose = 5
+    run.matched.add(3)
+
+    def answer(command: Command) -> Any:
+        if isinstance(command, OpenSource):
+            assert command.may_release
+            return SourceFacts("hello", 1, 1, True, False)
+        return 7 if isinstance(command, Ask) else _NOW
+
+    _, asked = play(open_source(run, may_release=True), answer)
+    assert (run.loose, run.matched, run.session, run.fetched_at) == (0, set(), 7, 1e9)
+    assert events == [Connected("source", "hello")]
+    assert [type(command) for command in asked] == [OpenSource, Ask, Now]
