@@ -161,7 +161,8 @@ class ImapPeer:
         return b"[APPENDUID %d %b] " % (box.uidvalidity, span)
 
     def _do_uid_search(self, tokens: list[bytes]) -> None:
-        self._out += b"* SEARCH" + b"".join(b" %d" % kept.uid for kept in self._chosen(tokens[-1])) + b"\r\n"
+        uids = b"1:*" if tokens[-1] == b"ALL" else tokens[-1]
+        self._out += b"* SEARCH" + b"".join(b" %d" % kept.uid for kept in self._chosen(uids)) + b"\r\n"
 
     def _do_uid_fetch(self, tokens: list[bytes]) -> None:
         items = [token for token in tokens[1:] if token not in (b"(", b")")]

@@ -454,14 +454,24 @@ def search(rig: Rig, low: int) -> Sequence[int] | BaseException:
     [
         ("S: * SEARCH 12 10 11", 10, [10, 11, 12]),
         ("S: * SEARCH 9", 10, []),
-        ("S: * SEARCH", 10, []),
-        ("", 10, []),
         ("S: * SEARCH 10 11\nS: * 12 EXISTS\nS: * SEARCH 11 12", 10, [10, 11, 12]),
     ],
 )
 def test_search_gives_what_is_there_from_low_on(answers: str, low: int, uids: list[int]) -> None:
     rig = opened("LITERAL+", f"C: NOOP\nS: $t OK\nC: UID SEARCH UID {low}:*\n{answers}\nS: $t OK done")
     assert search(rig, low) == uids
+
+
+@pytest.mark.parametrize("nothing", ["S: * SEARCH", "S: * SEARCH ", ""])
+@pytest.mark.parametrize(("whole", "uids"), [("9 10 12", [10, 12]), ("9", []), ("", [])])
+def test_a_range_in_which_nothing_is_found_is_believed_only_of_an_empty_mailbox(
+    nothing: str, whole: str, uids: list[int]
+) -> None:
+    asked = f"C: NOOP\nS: $t OK\nC: UID SEARCH UID 10:*\n{nothing}\nS: $t OK done\nC: UID SEARCH ALL\n"
+    rig = opened("LITERAL+", f"{asked}S: * SEARCH {whole}\nS: $t OK done")
+    assert search(rig, 10) == uids
+    assert rig.script.left == []
+    assert any("asked for all" in words for words, _ in rig.session.notices) == bool(whole)
 
 
 @pytest.mark.parametrize("end", ["S: * SEARCH x", "S: $t NO Server error", "S: $t BAD", "END"])

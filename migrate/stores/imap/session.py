@@ -170,7 +170,7 @@ class ImapAppender:
                 return AppendJob(self._account, self._lane, self._need(command.mailbox), command)
             case SearchUids():
                 self._need(command.mailbox)
-                return SearchJob(self._lane, command)
+                return SearchJob(self._account.link, self._lane, command)
             case FetchHeaders():
                 self._need(command.mailbox)
                 return HeadersJob(self._lane, command)

@@ -13,6 +13,7 @@ from ...errors import MessageError, MigrateError, StoreError
 from ...model import AppendUid
 from ...wire.imap import Data, Quirk, Tagged, append_segments, append_uids, broken, parse_search, refusal
 from .lane import Exchange, Lane
+from .link import Link
 from .login import Account
 from .mailbox import Selected
 
@@ -101,13 +102,16 @@ class AppendJob:
 class SearchJob:
     """One SearchUids."""
 
-    def __init__(self, lane: Lane, command: SearchUids) -> None:
+    def __init__(self, link: Link, lane: Lane, command: SearchUids) -> None:
         self.is_done = False
         self.value: Any = None
         self.error: MigrateError | None = None
         self._low = max(1, command.low)
         self._found: array[int] = array("L")
         self._answers = 0
+        self._is_empty = True  # no uid was named, not even one below
+        self._is_last = False
+        self._link = link
         self._lane = lane
         # What was stored just now, or by other connections, may come into view only with a NOOP; and Dovecot
         # puts a NOOP off while there is a command behind it, so its answer is waited for.
@@ -116,7 +120,10 @@ class SearchJob:
     def _search(self, answer: Tagged) -> None:
         if answer.status != b"OK":
             raise refused_to_look(answer)
-        self._lane.ask(b"UID SEARCH UID %d:*" % self._low, self._end, self._take, line_limit=SEARCH_LINE)
+        self._ask(b"UID %d:*" % self._low)
+
+    def _ask(self, key: bytes) -> None:
+        self._lane.ask(b"UID SEARCH " + key, self._end, self._take, line_limit=SEARCH_LINE)
 
     def _take(self, data: Data) -> bool:
         if data.name != b"SEARCH":
@@ -125,12 +132,20 @@ class SearchJob:
         count = sum(part.count(b" ") for part in data.parts) + 1  # at most so many uids, before they are read
         if len(self._found) + count > SEARCH_UIDS or self._answers > SEARCH_ANSWERS:
             raise broken("its answer to SEARCH has no end")
+        self._is_empty = self._is_empty and not any(part.strip() for part in data.parts)
         self._found.extend(parse_search(data, self._low))
         return True
 
     def _end(self, answer: Tagged) -> None:
         if answer.status != b"OK":
             raise refused_to_look(answer)
+        if self._is_empty and not self._is_last:
+            # The range holds the last message whatever its uid (RFC 3501 §9): the mailbox is empty, or that is wrong.
+            self._is_last = True
+            self._ask(b"ALL")
+            return
+        if self._is_last and not self._is_empty:
+            self._link.quirk(Quirk.SEARCH_RANGE, b"")
         found = self._found
         is_plain = all(map(lt, found, found[1:]))  # the usual case; sorting a million weighs ten times as much
         self.value = found if is_plain else array("L", sorted(set(found)))

@@ -40,6 +40,8 @@ class Quirk(Enum):
     BARE_LF = "the server ended its answer to the login with a bare line feed"
     # Seen: "[APPENDUID 1 ]", another mailbox's UIDVALIDITY, the UID of an older message.
     APPENDUID = "the server's APPENDUID made no sense and was not used"
+    # Seen: "* SEARCH" to "UID SEARCH UID 1:*" in a mailbox with messages (GNU Mailutils 3.15).
+    SEARCH_RANGE = "the server found nothing up to its last message, so it was asked for all of them"
     # Seen: UIDVALIDITY 0, or a number beyond 32 bits.
     UIDVALIDITY = "the server gave no usable UIDVALIDITY"
 

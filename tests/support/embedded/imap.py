@@ -135,7 +135,7 @@ class ImapSession(ServerSession):
         return b"[APPENDUID 1 %d] " % mailbox.add(tokens[-1], flags, when)
 
     def do_uid_search(self, tokens: list[bytes]) -> None:
-        uids = sorted(self._chosen(tokens[-1]))
+        uids = sorted(self._chosen(b"1:*" if tokens[-1] == b"ALL" else tokens[-1]))
         self.send(b"* SEARCH%s\r\n" % b"".join(b" %d" % uid for uid in uids))
 
     def do_uid_fetch(self, tokens: list[bytes]) -> None:
