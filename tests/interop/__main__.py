@@ -89,6 +89,8 @@ def _rows(name: str, why_not: str, count: int) -> list[Result]:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     results = [Result.from_json(line) for line in done.stdout.splitlines() if line.startswith("{")]
     broke = f"it broke: {done.stderr[-1500:]}"
+    if done.returncode and results:
+        results[-1].violations.append(broke)
     return results + [Result(kind.name, role, violations=[broke]) for role in kind.roles[len(results) :]]
 
 

@@ -142,7 +142,7 @@ def _without(names: tuple[str, ...], octets: bytes) -> bytes:
 
 
 def _spaces(header: bytes) -> list[bytes]:
-    return _SPACE.findall(_BOOKS.sub(b"", _FROM.sub(b"", header)).rstrip(b"\n"))
+    return _SPACE.findall(_BOOKS.sub(b"", _FROM.sub(b"", header)).rstrip())
 
 
 def _books(header: bytes) -> Counter[bytes]:
