@@ -10,7 +10,7 @@ every uid as void when UIDVALIDITY changed (R10).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -119,7 +119,8 @@ def claim(run: Run, mailbox: MailboxName, *, is_final: bool = False) -> Steps[in
     """How many rows without a uid found their copy. What has none is listed again.
 
     ``is_final``: we are at the end of a session that uploaded; what was
-    acknowledged and is not there is set aside, to be tried by the next run.
+    acknowledged and is not there is set aside, to be tried by the next run,
+    and so is what is there as other octets, under the uid that it has.
     """
     rows = yield from run.ask(lambda books: books.unplaced(mailbox))
     rows = [row for row in rows if row.fingerprint is not None]
@@ -147,13 +148,30 @@ def claim(run: Run, mailbox: MailboxName, *, is_final: bool = False) -> Steps[in
     yield from _refuse(run, altered, DIFFERENT)
     known = {row.id for row in altered}
     if is_final:
+<<<<<<< HEAD
         absent = [row for row in missing if row.stage is Stage.APPENDED and row.id not in known]
         yield from _refuse(run, absent, MISSING)
+=======
+        unplaced = [row for row in missing if row.stage is Stage.APPENDED]
+        yield from _refuse_unplaced(
+            run, unplaced, _take_changed(unplaced, _without(free, disputed)), status.uidvalidity
+        )
+>>>>>>> interop2
     else:
         yield from _list_again(run, [row for row in missing if row.stage in UNSURE and row.id not in known])
     return found
 
 
+<<<<<<< HEAD
+=======
+def _refuse_unplaced(run: Run, rows: Sequence[Checkpoint], changed: dict[int, int], uidvalidity: int) -> Steps[None]:
+    """Sets aside what is there as other octets, with the uid of ``changed``, and what is not there."""
+    found = [replace(row, uidvalidity=uidvalidity, uid_dest=changed[row.id]) for row in rows if row.id in changed]
+    yield from _refuse(run, found, DIFFERENT)
+    yield from _refuse(run, [row for row in rows if row.id not in changed], MISSING)
+
+
+>>>>>>> interop2
 def _refuse(run: Run, rows: Sequence[Checkpoint], error: MessageError) -> Steps[None]:
     yield from _commit_all(run, [set_aside(row, error, None, None) for row in rows])
     for row in rows:
@@ -249,6 +267,7 @@ def _take(row: Checkpoint, free: Free, low: int, *, is_exact: bool) -> int | Non
     return None
 
 
+<<<<<<< HEAD
 def _take_altered(rows: Sequence[Checkpoint], free: Free, status: MailboxStatus) -> list[Checkpoint]:
     """Those rows with a copy that came since their intent, goes by their index, and holds other octets; with its uid.
 
@@ -265,6 +284,29 @@ def _take_altered(rows: Sequence[Checkpoint], free: Free, status: MailboxStatus)
             del copies[uid]
             found.append(replace(row, stage=Stage.APPENDED, uid_dest=uid))
     return found
+=======
+def _without(free: Free, disputed: Container[int]) -> Free:
+    return {index: {uid: one for uid, one in twins.items() if uid not in disputed} for index, twins in free.items()}
+
+
+def _take_changed(rows: Sequence[Checkpoint], free: Free) -> dict[int, int]:
+    """The uids, by row, of free copies that are these messages as far as the index knows, but were changed.
+
+    What the server changed least goes first: copies of the same content, then others. To send such a message once
+    more would give one more changed copy with every run.
+    """
+    taken: dict[int, int] = {}
+    for is_close in (True, False):
+        for row in rows:
+            assert row.fingerprint is not None
+            key, twins = row.fingerprint.key, free.get(row.fingerprint.key.index, {})
+            fit = (uid for uid, one in twins.items() if uid >= (row.uidnext or 1) and (one.key == key or not is_close))
+            uid = None if row.id in taken else next(fit, None)
+            if uid is not None:
+                taken[row.id] = uid
+                del twins[uid]
+    return taken
+>>>>>>> interop2
 
 
 def _placed(row: Checkpoint, uidvalidity: int, uid: int) -> Checkpoint:

@@ -10,9 +10,9 @@ import random
 
 import pytest
 
-from tests.faults.simulator import describe, play_one, random_lives, single_lives
-from tests.sim.models import PROFILES, Profile
+from tests.faults.simulator import play_one, random_lives, single_lives
 from tests.sim.play import play
+from tests.sim.profiles import PROFILES, Profile
 
 SEED = 20261125
 
@@ -24,8 +24,8 @@ def test_a_life_without_faults_ends_well(profile: Profile) -> None:
 
 def test_lives_with_one_fault_end_well() -> None:
     lives = random.Random(SEED).sample(single_lives([SEED]), 60)
-    assert {describe(life): found for life in lives if (found := play_one(life))} == {}
+    assert {str(life): found for life in lives if (found := play_one(life))} == {}
 
 
 def test_lives_with_two_faults_end_well() -> None:
-    assert {describe(life): found for life in random_lives(30, SEED, 2) if (found := play_one(life))} == {}
+    assert {str(life): found for life in random_lives(30, SEED, 2) if (found := play_one(life))} == {}

@@ -28,7 +28,7 @@ from tests.fuzz.watch import fault_of, watched
 from .report import Report
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-GUIDED_S = 240  # for each target: six of them, two at a time, take 12 minutes
+GUIDED_S = 60  # for each target: six of them, two at a time, take three minutes
 PATIENCE_S = 60  # more than that, until a search has to have ended
 NAME = "octets that no reader expects"
 

@@ -18,10 +18,14 @@ EOL_ADDED = "final line end added"
 EOL_CUT = "final line end cut"
 FIELDS_ADDED = "header lines added"
 FIELDS_REMOVED = "header lines taken out"
+FROM_CUT = "first line (From ...) taken out"
+SPACED = "spaces of the header changed"
 OTHER = "other"
 
 # Header lines that mbox servers keep their books in: they write them into messages, and take out what others wrote.
 _BOOKS = re.compile(rb"(?im)^(x-uid|x-imapbase|x-imap|x-uidl|status|x-status|x-keywords):[^\n]*\n(?:[ \t][^\n]*\n)*")
+_FROM = re.compile(rb"\A>?From [^\n]*\n")
+_SPACE = re.compile(rb"[ \t\r\n]+")
 _X = re.compile(rb"[\x80-\xff]")
 
 
@@ -60,9 +64,10 @@ def _split(octets: bytes) -> tuple[bytes, bytes]:
 
 
 def _plain(octets: bytes) -> bytes:
-    """Without line ends, a server's own header lines, and what servers are known to do to NULs and 8-bit headers."""
+    """Without line ends, a server's own header lines, and what servers are known to do to NULs and headers."""
     header, body = _split(octets.replace(b"\0", b"\x80"))
-    return (_X.sub(b"X", _BOOKS.sub(b"", header)) + body).rstrip(b"\n")
+    header = _BOOKS.sub(b"", _FROM.sub(b"", header))
+    return _SPACE.sub(b"", _X.sub(b"X", header)) + body.rstrip(b"\n")
 
 
 def _plain_until_nul(octets: bytes) -> bytes:
@@ -96,6 +101,10 @@ def _names(sent: bytes, kept: bytes) -> Iterator[str]:
         yield FIELDS_ADDED
     if books - books_kept:
         yield FIELDS_REMOVED
+    if _FROM.match(header) and not _FROM.match(header_kept):
+        yield FROM_CUT
+    if _spaces(header) != _spaces(header_kept):
+        yield SPACED
     if _X.search(header) and not _X.search(header_kept):
         yield AS_X
     is_cut = sent.endswith(b"\r\n") and not kept.endswith(b"\n")
@@ -114,16 +123,26 @@ def _without(names: tuple[str, ...], octets: bytes) -> bytes:
     if NUL_AS_80 in names:
         octets = octets.replace(b"\0", b"\x80")
     header, empty, body = octets.partition(b"\r\n\r\n")
+    if {FIELDS_ADDED, FIELDS_REMOVED, FROM_CUT, SPACED} & set(names):
+        header = header.replace(b"\r\n", b"\n") + b"\n"
+    if FROM_CUT in names:
+        header = _FROM.sub(b"", header)
     if FIELDS_ADDED in names or FIELDS_REMOVED in names:
-        header = _BOOKS.sub(b"", header.replace(b"\r\n", b"\n") + b"\n")
+        header = _BOOKS.sub(b"", header)
+    if SPACED in names:
+        header = _SPACE.sub(b"", header)
     if AS_X in names:
         header = _X.sub(b"X", header)
     octets = header + empty + body
-    if {CR_DROPPED, FIELDS_ADDED, FIELDS_REMOVED} & set(names):
+    if CR_DROPPED in names:
         octets = octets.replace(b"\r", b"")
     if {EOL_ADDED, EOL_CUT, CUT_AT_NUL} & set(names):
         octets = octets.rstrip(b"\r\n")
     return octets
+
+
+def _spaces(header: bytes) -> list[bytes]:
+    return _SPACE.findall(_BOOKS.sub(b"", _FROM.sub(b"", header)).rstrip())
 
 
 def _books(header: bytes) -> Counter[bytes]:

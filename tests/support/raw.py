@@ -62,6 +62,8 @@ class RawPop3(_Raw):
     def command(self, line: str) -> bytes:
         """The text after ``+OK``."""
         self._socket.sendall(line.encode() + b"\r\n")
+        if hasattr(socket, "TCP_QUICKACK"):  # a server that writes line by line waits 40 ms for each acknowledgement
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         answer = self._line()
         if not answer.startswith(b"+OK"):
             raise Refused(answer.decode("latin-1").strip())

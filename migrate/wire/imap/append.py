@@ -105,9 +105,10 @@ def _changed(message: Message, why: str) -> StateError:
 
 
 def internaldate_text(when: datetime) -> str:
-    """The instant as date-time, without quotes; with its own offset where IMAP can say it, else in UTC."""
+    """The instant as date-time, without quotes; with its own offset where servers take it, else in UTC."""
     offset = when.utcoffset() or timedelta()
-    if abs(offset) > timedelta(hours=14) or offset % timedelta(minutes=1):
+    # Seen: NO to an offset of twelve hours and more (GNU Mailutils 3.15). The instant is the same in UTC.
+    if abs(offset) >= timedelta(hours=12) or offset % timedelta(minutes=1):
         when, offset = when.astimezone(UTC), timedelta()
     minutes = abs(offset) // timedelta(minutes=1)
     sign = "-" if offset < timedelta() else "+"
