@@ -119,8 +119,7 @@ def claim(run: Run, mailbox: MailboxName, *, is_final: bool = False) -> Steps[in
     """How many rows without a uid found their copy. What has none is listed again.
 
     ``is_final``: we are at the end of a session that uploaded; what was
-    acknowledged and is not there is set aside, to be tried by the next run,
-    and so is what is there as other octets, under the uid that it has.
+    acknowledged and is not there is set aside, to be tried by the next run.
     """
     rows = yield from run.ask(lambda books: books.unplaced(mailbox))
     rows = [row for row in rows if row.fingerprint is not None]
@@ -144,34 +143,17 @@ def claim(run: Run, mailbox: MailboxName, *, is_final: bool = False) -> Steps[in
         else:
             missing.append(row)
     yield from _commit_all(run, changed)
-    altered = _take_altered([row for row in missing if row.stage in UNSURE], free, status)
+    altered = _take_altered([row for row in missing if row.stage in UNSURE], free, disputed, status)
     yield from _refuse(run, altered, DIFFERENT)
     known = {row.id for row in altered}
     if is_final:
-<<<<<<< HEAD
         absent = [row for row in missing if row.stage is Stage.APPENDED and row.id not in known]
         yield from _refuse(run, absent, MISSING)
-=======
-        unplaced = [row for row in missing if row.stage is Stage.APPENDED]
-        yield from _refuse_unplaced(
-            run, unplaced, _take_changed(unplaced, _without(free, disputed)), status.uidvalidity
-        )
->>>>>>> interop2
     else:
         yield from _list_again(run, [row for row in missing if row.stage in UNSURE and row.id not in known])
     return found
 
 
-<<<<<<< HEAD
-=======
-def _refuse_unplaced(run: Run, rows: Sequence[Checkpoint], changed: dict[int, int], uidvalidity: int) -> Steps[None]:
-    """Sets aside what is there as other octets, with the uid of ``changed``, and what is not there."""
-    found = [replace(row, uidvalidity=uidvalidity, uid_dest=changed[row.id]) for row in rows if row.id in changed]
-    yield from _refuse(run, found, DIFFERENT)
-    yield from _refuse(run, [row for row in rows if row.id not in changed], MISSING)
-
-
->>>>>>> interop2
 def _refuse(run: Run, rows: Sequence[Checkpoint], error: MessageError) -> Steps[None]:
     yield from _commit_all(run, [set_aside(row, error, None, None) for row in rows])
     for row in rows:
@@ -267,46 +249,27 @@ def _take(row: Checkpoint, free: Free, low: int, *, is_exact: bool) -> int | Non
     return None
 
 
-<<<<<<< HEAD
-def _take_altered(rows: Sequence[Checkpoint], free: Free, status: MailboxStatus) -> list[Checkpoint]:
+def _take_altered(
+    rows: Sequence[Checkpoint], free: Free, disputed: Container[int], status: MailboxStatus
+) -> list[Checkpoint]:
     """Those rows with a copy that came since their intent, goes by their index, and holds other octets; with its uid.
 
-    A server that adds header lines made it of ours: sent again, it would be there twice, and altered again.
+    A server that adds header lines made it of ours: sent again, it would be there twice, and altered again. What was
+    changed least goes first: copies of the same content, then others.
     """
-    found = []
-    for row in rows:
-        assert row.fingerprint is not None
-        if row.uidnext is None or row.uidvalidity != status.uidvalidity:
-            continue
-        copies = free.get(row.fingerprint.key.index, {})
-        uid = next((uid for uid in copies if uid >= (row.uidnext or 1)), None)
-        if uid is not None:
-            del copies[uid]
-            found.append(replace(row, stage=Stage.APPENDED, uid_dest=uid))
-    return found
-=======
-def _without(free: Free, disputed: Container[int]) -> Free:
-    return {index: {uid: one for uid, one in twins.items() if uid not in disputed} for index, twins in free.items()}
-
-
-def _take_changed(rows: Sequence[Checkpoint], free: Free) -> dict[int, int]:
-    """The uids, by row, of free copies that are these messages as far as the index knows, but were changed.
-
-    What the server changed least goes first: copies of the same content, then others. To send such a message once
-    more would give one more changed copy with every run.
-    """
-    taken: dict[int, int] = {}
+    found: dict[int, Checkpoint] = {}
     for is_close in (True, False):
         for row in rows:
-            assert row.fingerprint is not None
-            key, twins = row.fingerprint.key, free.get(row.fingerprint.key.index, {})
-            fit = (uid for uid, one in twins.items() if uid >= (row.uidnext or 1) and (one.key == key or not is_close))
-            uid = None if row.id in taken else next(fit, None)
-            if uid is not None:
-                taken[row.id] = uid
-                del twins[uid]
-    return taken
->>>>>>> interop2
+            if row.id in found or row.fingerprint is None or row.uidvalidity != status.uidvalidity:
+                continue
+            copies = free.get(row.fingerprint.key.index, {})
+            for uid, copy in copies.items():
+                is_fit = copy.key == row.fingerprint.key or not is_close
+                if is_fit and uid >= (row.uidnext or 1) and uid not in disputed:
+                    found[row.id] = replace(row, stage=Stage.APPENDED, uid_dest=uid)
+                    del copies[uid]
+                    break
+    return list(found.values())
 
 
 def _placed(row: Checkpoint, uidvalidity: int, uid: int) -> Checkpoint:
@@ -328,11 +291,17 @@ def look_for_doubles(run: Run, mailbox: MailboxName) -> Steps[None]:
     served = yield from read_back(run, mailbox, suspects)
     indexes = list({one.key.index for one in served.values()})
     known: dict[bytes, list[Checkpoint]] = yield from run.ask(lambda books: books.holders(indexes))
+    # A copy that the server altered is not what we sent: two of them are compared with each other.
+    altered = [
+        row for rows in known.values() for row in rows if row.stage is Stage.SET_ASIDE and row.mailbox == mailbox
+    ]
+    own = yield from read_back(run, mailbox, sorted({row.uid_dest for row in altered if row.uid_dest is not None}))
     doubles: dict[int, list[int]] = defaultdict(list)
     rows: dict[int, Checkpoint] = {}
     for uid, one in served.items():
         for row in known[one.key.index]:
-            if row.fingerprint is not None and compare(row.fingerprint, one).is_same:
+            first = own.get(row.uid_dest or 0, row.fingerprint) if row.mailbox == mailbox else row.fingerprint
+            if first is not None and (first.exact == one.exact or compare(first, one).is_same):
                 doubles[row.id].append(uid)
                 rows[row.id] = row
                 break

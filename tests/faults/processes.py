@@ -24,8 +24,8 @@ from .report import Report
 
 POINTS = 120  # of each profile
 QUICK_PROFILES = 2
-FULL_SEEDS = 2
-RANDOM, FULL_RANDOM = 100, 500  # kills at random times
+FULL_SEEDS = 1
+RANDOM, FULL_RANDOM = 100, 300  # kills at random times
 RANDOM_KILLS = 6  # of one account, at most
 RANDOM_MESSAGES = 60
 LONGEST_S = 0.5  # such a migration takes a little longer
