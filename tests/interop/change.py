@@ -43,7 +43,7 @@ def pair(sent: Iterable[bytes], kept: Iterable[bytes]) -> Pairs:
     same = missing & strange
     found = [(octets, octets) for octets in same.elements()]
     missing, strange = missing - same, strange - same
-    for form in (_plain, _plain_until_nul, _body):
+    for form in (_lines, _plain, _plain_until_nul, _body):
         left: defaultdict[bytes, list[bytes]] = defaultdict(list)
         for octets in strange.elements():
             left[form(octets)].append(octets)
@@ -61,6 +61,10 @@ def _split(octets: bytes) -> tuple[bytes, bytes]:
     """Header and the rest with its empty line, without any CR."""
     header, empty, body = octets.replace(b"\r", b"").partition(b"\n\n")
     return header + b"\n", empty[1:] + body
+
+
+def _lines(octets: bytes) -> bytes:
+    return octets.replace(b"\r", b"").rstrip(b"\n")
 
 
 def _plain(octets: bytes) -> bytes:

@@ -27,7 +27,7 @@ class Place:
     user: str = USER
     password: str = PASSWORD
     has_utf8: bool = False  # POP3 serves mail with 8-bit header fields only to who says UTF8 (RFC 6856)
-    is_touched: bool = False  # POP3 writes into messages when they are read first
+    keeps_books: bool = False  # writes header lines into messages whenever a session ends (an mbox server)
     fill: Callable[[Sequence[bytes]], None] | None = None
 
 

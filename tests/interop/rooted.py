@@ -73,7 +73,7 @@ def _mailutils(root: Chroot) -> Place:
         )
         root.run(f"{program} --config-file=/etc/{program}.conf")
         wait_for(port)
-    return Place(root.version("mailutils-imap4d"), IMAP_PORT, POP3_PORT, is_touched=True, fill=_spool(root))
+    return Place(root.version("mailutils-imap4d"), IMAP_PORT, POP3_PORT, keeps_books=True, fill=_spool(root))
 
 
 # --- with stores of their own -------------------------------------------------------------------

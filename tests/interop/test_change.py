@@ -41,6 +41,12 @@ def test_a_changed_copy_is_found_among_others(sent: bytes, kept: bytes) -> None:
     assert change.pair([missing, sent], [strange, kept]) == ([(sent, kept)], [missing], [strange])
 
 
+def test_two_messages_that_differ_in_spaces_are_not_taken_for_each_other() -> None:
+    one, other = b"S: x\r\n\r\na\r\n", b"S:  x\r\n\r\na\r\n"
+    found = change.pair([one, other], [other[:-1], one[:-1]]).found
+    assert sorted(found) == sorted([(one, one[:-1]), (other, other[:-1])])
+
+
 def faults(kept: bytes, *events: Json) -> list[str]:
     sent = b"S: x\r\n\r\na\0b\r\n"
     pairs = change.pair([sent], [kept] if kept else [])

@@ -60,6 +60,30 @@ def test_clear_text_elsewhere_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> 
 # --- octets ---------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="this system has no TCP_QUICKACK")
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize("tls", [Tls.IMPLICIT, Tls.NONE])
+def test_what_comes_after_octets_were_sent_is_acknowledged_at_once(authority: trustme.CA, tls: Tls) -> None:
+    """A server that writes an answer in pieces, and does not turn Nagle off, waits for the acknowledgement."""
+
+    def plain(sock: socket.socket) -> None:
+        sock.sendall(b"+OK\r\n")
+        while data := sock.recv(65536):
+            sock.sendall(data)
+
+    secure = tls_echo(server_context(authority.issue_cert("localhost")))
+    with Server(secure if tls is Tls.IMPLICIT else plain) as server:
+        channel = net.connect(endpoint(server.port, tls))
+        receive(channel, 5)
+        found = []
+        for _ in range(5):  # after some turns the system delays acknowledgements
+            channel.send(b"NOOP\r\n")
+            found.append(channel._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK))
+            receive(channel, 6)
+        channel.close()
+    assert found == [1] * 5
+
+
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize("tls", [Tls.IMPLICIT, Tls.NONE])
 def test_megabytes_go_both_ways_without_a_deadlock(authority: trustme.CA, tls: Tls) -> None:
