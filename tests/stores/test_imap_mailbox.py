@@ -271,3 +271,22 @@ def test_names_that_a_server_invents_do_not_leave_the_listing() -> None:
     )
     outcome = opens(namespace("") + f'C: LIST "" "A"\n{evil}S: $t OK done', "A")
     assert (outcome.value, outcome.error) == (None, None)
+
+
+def without_uidplus(text: str) -> Outcome:
+    rig = Rig((LOGIN % "").replace(" UIDPLUS", "") + text)
+    _, outcome = play(rig.session, OpenDest(0), OpenMailbox(0, INBOX, create=False))
+    assert rig.script.left == []
+    return outcome
+
+
+def test_without_uidplus_a_mailbox_is_read_only_once_its_flags_are_known() -> None:
+    examined = 'C: EXAMINE "INBOX"\nS: * OK [PERMANENTFLAGS ()] none\n' + SELECTED
+    status = without_uidplus(select("INBOX").replace("S: $t", "S: * OK [PERMANENTFLAGS (\\Seen)] x\nS: $t") + examined)
+    assert status.value.permanent_flags == {"\\Seen"}
+    assert not status.value.is_read_only
+
+
+def test_a_server_that_knows_no_examine_keeps_its_mailbox_selected() -> None:
+    refused = 'C: EXAMINE "INBOX"\nS: $t BAD what\n'
+    assert without_uidplus(select("INBOX") + refused + select("INBOX")).value.uidnext == 1
