@@ -163,6 +163,7 @@ def _play(todo: Sequence[tuple[Mutant, list[str]]], jobs: int) -> list[Mutant]:
     running: dict[int, tuple[Mutant, float]] = {}
     waiting: Iterator[tuple[Mutant, list[str]]] = iter(todo)
     is_more = True
+    done = 0
     while is_more or running:
         while is_more and len(running) < jobs:
             one = next(waiting, None)
@@ -174,6 +175,9 @@ def _play(todo: Sequence[tuple[Mutant, list[str]]], jobs: int) -> list[Mutant]:
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
                 del running[child]
+                done += 1
+                if done % 50 == 0:
+                    print(f"{done} of {len(todo)} mutants, {len(survivors)} alive so far", file=sys.stderr, flush=True)
                 if status == 0 or os.waitstatus_to_exitcode(status) == pytest.ExitCode.NO_TESTS_COLLECTED:
                     survivors.append(mutant)
             elif time.monotonic() > deadline:
