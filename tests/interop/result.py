@@ -42,7 +42,10 @@ class Result:
         """The row as a line of the table."""
         if self.not_run:
             return f"| {self.server} | {self.role} | not run: {self.not_run} | | | | | | |"
-        seen = [*self.notes, *([f"{len(self.violations)} VIOLATIONS"] if self.violations else [])]
+        seen = list(self.notes)
+        if self.violations:
+            first = self.violations[0].splitlines()[0][:240].replace("|", "\\|")
+            seen.append(f"{len(self.violations)} VIOLATIONS, the first: {first}")
         cells = (
             *(self.server, self.role, f"{self.offered:,}", f"{self.accepted:,}", f"{self.identical:,}"),
             *(_listed(self.changed), _listed(self.refused), f"{self.seconds:,.0f}", "; ".join(seen)),
@@ -72,10 +75,11 @@ is what `scripts/interop --write` wrote: {about}.
   was named by popferry itself, as altered in the same words or as set aside with the reason, or the script would have
   failed. *Refused* messages were set aside with the server's words; they stay at the source.
 - **source**: what the server's POP3 serves to the script's own reader has to arrive at a Dovecot, message by message. A
-  server without IMAP is filled through its mailbox file, the others by the migration of the row above.
+  server without IMAP, and Mailutils, is filled through its mailbox file, Dovecot by delivery, the others by the
+  migration of the row above.
 
 {table(results)}
 A message that a server changes in a way that popferry knows (NUL kept as 0x80, a bare CR dropped, a final line end
-added) counts as copied, with the change on record. Any other difference is not believed: the message is set aside as
-kept with other octets, and never deleted at the source.
+added, 8-bit octets of the header stored as X) counts as copied, with the change on record. Any other difference is not
+believed: the message is set aside as kept with other octets, and never deleted at the source.
 """

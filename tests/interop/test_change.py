@@ -77,4 +77,4 @@ def test_a_row_survives_its_way_through_a_pipe() -> None:
     row = Result("s", "source", offered=1, violations=["bad"], notes=["seen"])
     row.changed["a|b"] += 2
     assert Result.from_json(row.to_json()) == row
-    assert row.line == "| s | source | 1 | 0 | 0 | 2 a\\|b | none | 0 | seen; 1 VIOLATIONS |"
+    assert row.line == "| s | source | 1 | 0 | 0 | 2 a\\|b | none | 0 | seen; 1 VIOLATIONS, the first: bad |"
