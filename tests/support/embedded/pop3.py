@@ -73,7 +73,10 @@ class Pop3Session(ServerSession):
     def do_list(self) -> None:
         self._lines(b"%d %d" % (number, len(mail.octets)) for number, mail in self._listed())
 
-    def do_uidl(self) -> None:
+    def do_uidl(self, number: str = "") -> None:
+        if number:
+            self.send(b"+OK %s %08x\r\n" % (number.encode(), self._mail(number)[1].uid))
+            return
         self._lines(b"%d %08x" % (number, mail.uid) for number, mail in self._listed())
 
     def do_retr(self, number: str) -> None:
