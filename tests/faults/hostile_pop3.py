@@ -157,7 +157,7 @@ def _sizes(size: bytes) -> type[LyingPop3]:
 class Shifting(LyingPop3):
     """Gives the UIDL of one message to another one, in another session."""
 
-    def do_uidl(self) -> None:
+    def do_uidl(self, number: str = "") -> None:
         listed = self._listed()
         uids = [mail.uid for _, mail in listed]
         turn = self.house.__dict__.setdefault("turn", [0])

@@ -75,9 +75,12 @@ class Pop3Session(ServerSession):
 
     def do_uidl(self, number: str = "") -> None:
         if number:
-            self.send(b"+OK %s %08x\r\n" % (number.encode(), self._mail(number)[1].uid))
+            self.send(b"+OK %s %s\r\n" % (number.encode(), self._uidl(self._mail(number)[1])))
             return
-        self._lines(b"%d %08x" % (number, mail.uid) for number, mail in self._listed())
+        self._lines(b"%d %s" % (number, self._uidl(mail)) for number, mail in self._listed())
+
+    def _uidl(self, mail: Mail) -> bytes:
+        return b"%08x" % mail.uid
 
     def do_retr(self, number: str) -> None:
         octets = served(self._mail(number)[1].octets)
