@@ -267,10 +267,11 @@ def _stopped(ground: Ground, profile: Profile, seed: int, point: str, timeout_s:
         account = ground.account(profile, seed)
         order = account.order(stop=point, timeout_s=timeout_s)
         victim = nursery.start(order)
-        if victim.wait() == STOPPED:
+        code = victim.wait()
+        if code == STOPPED:  # else it ended by itself: this run did not pass the point
             threading.Event().wait(0.7 if timeout_s else 0.1)
             victim.resume()
-        code = victim.end()
+            code = victim.end()
         if timeout_s and code == 4:  # the deadline was over when it woke: it may give up for now
             return account.at_any_time() + account.finish(nursery)
         account.events = read_events(order)

@@ -39,7 +39,8 @@ class Victim:
         return True
 
     def wait(self) -> int:
-        """The exit code, negative for the signal that ended it; or STOPPED."""
+        """The exit code, negative for the signal that ended it; or STOPPED. Nothing is told of it after its end."""
+        assert not self._is_over
         if not self.has_moved(PATIENCE_S):
             where = Path(f"/proc/{self.pid}/wchan").read_text()
             self.kill()
