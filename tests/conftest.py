@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,11 @@ _users = itertools.count(1)
 def is_dovecot_here() -> bool:
     program = find_dovecot()
     return program is not None and has_protocols(program)
+
+
+def pytest_configure() -> None:
+    # Who starts the tests in the background may have them ignore SIGINT, and their children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
