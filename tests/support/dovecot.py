@@ -57,7 +57,7 @@ class Dovecot(MailServer):
     ``capability``: exactly this IMAP capability list, to hide abilities (they still work, nobody is told).
     ``auth_delay``: seconds before a wrong password is answered. ``mail_format``: "maildir" or "mdbox".
     ``rawlog``: what clients send after login is kept, TLS or not, see ``commands``.
-    ``extra``: more lines of configuration.
+    ``extra``: more lines of configuration. ``place``: where its directory is made, else where temporary files go.
     """
 
     name = "Dovecot"
@@ -71,6 +71,7 @@ class Dovecot(MailServer):
         mail_format: str = "maildir",
         rawlog: bool = False,
         extra: str = "",
+        place: Path | None = None,
     ) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_.-]+", password):
             raise ValueError("a password here is made of letters, digits, and _ . -")
@@ -80,6 +81,7 @@ class Dovecot(MailServer):
         self._mail_format = mail_format
         self._rawlog = rawlog
         self._extra = extra
+        self._place = place
         self._delivered = 0
         self._known: set[Path] = set()
 
@@ -90,7 +92,7 @@ class Dovecot(MailServer):
         if program is None:
             raise RuntimeError("Dovecot is not installed")
         # A directory of its own: paths of unix sockets are short, and the mail user must be able to enter.
-        self.directory = Path(tempfile.mkdtemp(prefix="pf-dovecot-"))
+        self.directory = Path(tempfile.mkdtemp(prefix="pf-dovecot-", dir=self._place))
         try:
             self._prepare(program)
             self._start(program)
