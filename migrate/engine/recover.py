@@ -1,7 +1,7 @@
 """Before anything is sent: look at the destination and find what is ours there.
 
 The rules of recovery (docs/architecture.md): wait for uploads of dead
-connections (R4), scan every uid not seen yet (R1), let rows that the
+connections (R4), prove the uids that it named (R7), scan every uid not seen yet (R1), let rows that the
 destination acknowledged claim their copies first, one uid for one row (R6),
 adopt a copy of an open intent instead of sending it again (R2, R5), and take
 every uid as void when UIDVALIDITY changed (R10).
@@ -20,6 +20,7 @@ from ..events import Doubled, Notice, Scanned, SetAside, Settling
 from ..model import Checkpoint, Fingerprint, MailboxName, Origin, Stage
 from ..rules.dedupe import INDEX_FIELDS, index_of
 from ..rules.fidelity import compare
+from .proof import prove_rest
 from .run import Run, Steps, uidl_text
 from .verdict import DIFFERENT, MISSING, set_aside, settled_digester
 
@@ -44,6 +45,8 @@ def recover(run: Run) -> Steps[None]:
             continue
         run.mailboxes[mailbox] = status
         yield from _check_uidvalidity(run, mailbox, status)
+        # First of all: a uid that a server invented for one row would hide the copy of another from the scan.
+        yield from prove_rest(run)
         memory = yield from run.ask(lambda books, name=mailbox: books.mailbox(name))  # type: ignore[misc]
         assert memory is not None
         run.windows.setdefault(mailbox, memory.scanned)

@@ -57,6 +57,7 @@ def test_a_second_machine_that_stood_still_since_any_step_doubles_nothing(steps:
     [
         "uidvalidity-twins 503271924 LIE@0.29 CRASH@0.40",  # a twin took the copy of one that was proven
         "folder-changes 5 LIE@0.30",  # an invented uid hid the copy that was stored under it later
+        "capped 12 CUT@0.33 LIE@0.30",  # an invented uid, not yet looked at, hid another message's copy from the scan
         "folder-changes 5 LATE@0.25",  # an upload landed in the folder of an earlier run
     ],
 )
