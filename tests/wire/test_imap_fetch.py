@@ -27,6 +27,17 @@ def test_items_come_in_any_order() -> None:
     assert fetch(b"(rfc822.size 5 body[] ", b"hello", b" uid 7)") == wanted
 
 
+@given(uid=st.integers(0, 10**11), size=st.integers(0, 10**20))
+def test_the_usual_answer_reads_like_one_that_is_written_differently(uid: int, size: int) -> None:
+    def read(form: bytes) -> Fetched | str:
+        try:
+            return fetch(form % (uid, size))
+        except StoreError as error:
+            return error.what
+
+    assert read(b"(UID %d RFC822.SIZE %d)") == read(b"( uid %d rfc822.size  %d )")
+
+
 def test_unknown_items_are_passed_over_whatever_their_value() -> None:
     fetched = fetch(
         b'(FLAGS (\\Seen ($x)) ENVELOPE ("a (b" NIL ((NIL NIL "x" "y\\"z"))) X-GM-MSGID 12 MODSEQ (9) NOTE ',

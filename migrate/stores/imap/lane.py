@@ -19,12 +19,14 @@ from ...wire.imap import (
     Continuation,
     Data,
     Event,
+    Fetched,
     Pause,
     Segment,
     Status,
     Tagged,
     broken,
     exact_blocks,
+    parse_fetch,
     said_goodbye,
 )
 from ...wire.imap.reader import LINE_LIMIT, LITERAL_LIMIT
@@ -68,6 +70,7 @@ class Lane:
         self._unsent: deque[Exchange] = deque()  # not gathered to the end
         self._owed: dict[bytes, Exchange] = {}  # not answered, in order
         self._listeners: list[Exchange] = []
+        self._fetched: tuple[Data, Fetched] | None = None  # the FETCH response that was read last
         self._blocks: Iterator[bytes] | None = None  # of the message being sent
         self._paused: Exchange | None = None
         self._chunk = memoryview(b"")
@@ -113,6 +116,12 @@ class Lane:
         if exchange.on_data is not None:
             self._listeners.append(exchange)
             self._set_limits()
+
+    def fetched(self, data: Data) -> Fetched:
+        """A FETCH response, read once although every command under way may want to see it."""
+        if self._fetched is None or self._fetched[0] is not data:
+            self._fetched = (data, parse_fetch(data))
+        return self._fetched[1]
 
     def pump(self) -> None:
         """Sends and receives what can be now. StoreError when the connection is of no more use."""

@@ -16,7 +16,7 @@ from typing import Any
 from ...commands import Digest, FetchHeaders, ReadBack, Served
 from ...errors import MigrateError
 from ...model import HEADER_LIMIT, MEMORY_LIMIT, Fingerprint
-from ...wire.imap import Fetched, Section, Tagged, broken, parse_fetch, uid_chunks, uid_set
+from ...wire.imap import Fetched, Section, Tagged, broken, uid_chunks, uid_set
 from ...wire.imap.reader import LITERAL_LIMIT
 from .lane import Lane
 from .upload import refused_to_look
@@ -93,7 +93,7 @@ class _FetchJob:
 
 def ask_fetch(lane: Lane, line: bytes, on_done: Callable[[Tagged], None], take: Take, limit: int) -> None:
     """Sends a FETCH whose literals have at most ``limit`` octets."""
-    lane.ask(line, on_done, lambda data: data.name == b"FETCH" and take(parse_fetch(data)), literal_limit=limit)
+    lane.ask(line, on_done, lambda data: data.name == b"FETCH" and take(lane.fetched(data)), literal_limit=limit)
 
 
 class HeadersJob(_FetchJob):

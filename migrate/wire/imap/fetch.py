@@ -26,6 +26,8 @@ _TOKEN = re.compile(
     rb'|(?P<atom>[^ ()"]+))',
     re.DOTALL,
 )
+# What most servers answer when only the size is asked for.
+_SIZE_ONLY = re.compile(rb"\(UID ([0-9]{1,9}) RFC822\.SIZE ([0-9]{1,18})\)")
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _NUMBERS = re.compile(rb"[0-9 ]*\Z")
 _MODSEQ = re.compile(rb"\(MODSEQ [0-9]+\) *\Z", re.IGNORECASE)
@@ -59,6 +61,8 @@ _Token = tuple[str, bytes | None, Section | None]
 
 def parse_fetch(data: Data) -> Fetched:
     """The uid, size and bodies of a FETCH response. StoreError when its list is malformed."""
+    if len(data.parts) == 1 and (match := _SIZE_ONLY.fullmatch(data.parts[0])):
+        return Fetched(int(match[1]), int(match[2]), ())
     tokens = _tokens(data.parts)
     if next(tokens, None) != ("(", None, None):
         raise broken("a FETCH answer without a list", data.parts[0])
