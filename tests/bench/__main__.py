@@ -164,7 +164,9 @@ def _write(told: str, rows: list[Row]) -> None:
     text = page.read_text()
     before, _, rest = text.partition(MARKS[0])
     _, _, after = rest.partition(MARKS[1])
-    page.write_text(f"{before}{MARKS[0]}\n{told}.\n\n{table(rows)}\n{MARKS[1]}{after}")
+    page.write_text(
+        f"{before}{MARKS[0]}\n{told}.\n\n![Messages a second](performance.svg)\n\n{table(rows)}\n{MARKS[1]}{after}"
+    )
     (DOCS / "performance.svg").write_text(chart(rows))
 
 
