@@ -30,7 +30,7 @@ class SimMaildrop(MemoryMaildrop):
         self.on_delete: Callable[[Sequence[Mail]], None] = lambda mails: None  # those that we asked for
 
     def take(self, session: object) -> list[Mail]:
-        """The messages that this session sees. Busy when another one has not let go."""
+        """The messages, for whoever holds the maildrop from now on. Busy when another connection has not let go."""
         if self._holder not in (None, session):
             raise Busy
         self._holder = session
