@@ -278,6 +278,7 @@ class MailboxMemory:
     uidvalidity: int
     floor: int  # uidnext when we first saw it under this uidvalidity: what is below was there before us
     scanned: int  # every uid below this is in the index, or was ours
+    looked: int = 1  # a run has looked below this for second copies of ours, to its end
 
 
 @dataclass(frozen=True, slots=True)

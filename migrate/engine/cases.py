@@ -48,6 +48,7 @@ CaseSteps = Generator[Command, Any, Decision]
 
 # Stages in which a row's copy was seen at the destination. APPENDED is missing on purpose: nobody has seen it yet.
 HELD = frozenset({Stage.VERIFIED, Stage.RELEASING, Stage.RELEASED})
+TO_DO = frozenset({Stage.LISTED, Stage.SET_ASIDE})
 # RELEASED is missing on purpose: the source confirmed that it is gone, so what shows up now is another message.
 RENAMED = frozenset({Stage.APPENDED, Stage.VERIFIED, Stage.DUPLICATE, Stage.RELEASING})
 
@@ -105,7 +106,7 @@ def _identify(run: Run, case: Case, candidates: Sequence[Candidate]) -> Generato
     elif match is not row:
         yield Ask(lambda books, match=match: books.bind(ref, match, row))  # type: ignore[misc]
     seen = replace(match, uid=ref.uid, octets=ref.octets)
-    if match.stage not in (Stage.LISTED, Stage.SET_ASIDE):
+    if match.stage not in TO_DO:
         seen = replace(seen, fetched_session=run.session)
         yield Commit((seen,))
         return True
@@ -117,7 +118,7 @@ def _identify(run: Run, case: Case, candidates: Sequence[Candidate]) -> Generato
 def _renamed(run: Run, case: Case, candidates: Sequence[Candidate]) -> Generator[Command, Any, bool]:
     """R11: a new UIDL with octets we know, whose old UIDL the source lists no more, is a new name.
 
-    Whether nothing is left to do: a message that an earlier run set aside goes on, under its own row.
+    Whether nothing is left to do: a message that an earlier run left in the spool goes on, under its own row.
     """
     ref, row = case.work.ref, case.work.row
     if ref is None or row.attempts:
@@ -126,8 +127,8 @@ def _renamed(run: Run, case: Case, candidates: Sequence[Candidate]) -> Generator
         known = one.row
         if known is None or known.id in run.matched or known.fingerprint is None:
             continue
-        # Set aside and spooled: it would be uploaded from the spool, and once more under its new name.
-        is_to_do = known.stage is Stage.SET_ASIDE and known.is_spooled
+        # To be copied from the spool: under its new name it would be copied once more.
+        is_to_do = known.stage in TO_DO and known.is_spooled
         if known.stage not in RENAMED and not is_to_do:
             continue
         if known.fingerprint.exact != case.message.fingerprint.exact:

@@ -47,9 +47,6 @@ def recover(run: Run) -> Steps[None]:
         yield from _check_uidvalidity(run, mailbox, status)
         # First of all: a uid that a server invented for one row would hide the copy of another from the scan.
         yield from prove_rest(run)
-        memory = yield from run.ask(lambda books, name=mailbox: books.mailbox(name))  # type: ignore[misc]
-        assert memory is not None
-        run.windows.setdefault(mailbox, memory.scanned)
         looked_at = yield from scan(run, mailbox)
         adopted = yield from claim(run, mailbox)
         if looked_at or adopted:
@@ -82,7 +79,7 @@ def _check_uidvalidity(run: Run, mailbox: MailboxName, status: MailboxStatus) ->
     if memory is not None and memory.uidvalidity == status.uidvalidity:
         if status.uidnext < memory.floor:
             # UIDNEXT never goes down (RFC 3501 §2.3.1.1), so the one before was not true: copies of ours may be below.
-            memory = replace(memory, floor=1, scanned=1)
+            memory = replace(memory, floor=1, scanned=1, looked=1)
             yield from run.ask(lambda books, memory=memory: books.remember_mailbox(mailbox, memory))  # type: ignore[misc]
         run.floors[mailbox] = memory.floor
         return
@@ -282,14 +279,13 @@ def _placed(row: Checkpoint, uidvalidity: int, uid: int) -> Checkpoint:
 
 
 def look_for_doubles(run: Run, mailbox: MailboxName) -> Steps[None]:
-    """The second look of a run (R4): a second copy of what we uploaded, come since our last run, is reported.
+    """The second look of a run (R4): a second copy of what we uploaded is reported, if it came since the last such look.
 
     Also where the first is in another folder: the person may have named a new one since.
     """
-    if mailbox not in run.windows:
-        return
     yield from scan(run, mailbox)
-    low = max(run.windows[mailbox], run.floors[mailbox])
+    memory = yield from run.ask(lambda books: books.mailbox(mailbox))
+    low = max(memory.looked, run.floors[mailbox])
     suspects = yield from run.ask(lambda books: books.suspects(mailbox, low))
     served = yield from read_back(run, mailbox, suspects)
     indexes = list({one.key.index for one in served.values()})
@@ -313,3 +309,7 @@ def look_for_doubles(run: Run, mailbox: MailboxName) -> Steps[None]:
         assert row.uid_dest is not None
         places = ((str(row.mailbox), row.uid_dest), *((str(mailbox), uid) for uid in copies))
         run.emit(Doubled(row_id, uidl_text(row), places))
+    if memory.looked != memory.scanned:
+        # Only now: what a run has seen and did not live to tell, the next one tells.
+        seen = replace(memory, looked=memory.scanned)
+        yield from run.ask(lambda books: books.remember_mailbox(mailbox, seen))

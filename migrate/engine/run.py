@@ -41,7 +41,6 @@ class Run:
     lanes: tuple[int, ...] = (0,)
     mailboxes: dict[MailboxName, MailboxStatus] = field(default_factory=dict)
     floors: dict[MailboxName, int] = field(default_factory=dict)  # MailboxMemory.floor of each
-    windows: dict[MailboxName, int] = field(default_factory=dict)  # lowest uid that came since our last run
     taken: set[tuple[MailboxName, int]] = field(default_factory=set)  # uids adopted in this pass
     matched: set[int] = field(default_factory=set)  # rows that a message of the source session turned out to be
     uses_spool: bool = False

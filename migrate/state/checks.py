@@ -16,7 +16,7 @@ _MUST_HAVE = ("source", "dest", "created", "run", "session", "message")
 # Every sealed table, the seal as it should be, and what a row of it is called.
 _SEALED = (
     ("meta", "seal_small(key, value)", "the entry", "key"),
-    ("mailbox", "seal_small(id, name, uidvalidity, floor, scanned)", "the mailbox", "id"),
+    ("mailbox", "seal_small(id, name, uidvalidity, floor, scanned, looked)", "the mailbox", "id"),
     ("message", sealed(), "the row of message", "id"),
     ("served", "seal_small(mailbox, uid, idx, octets, content)", "the entry of uid", "uid"),
 )

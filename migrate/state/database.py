@@ -197,7 +197,7 @@ class Database:
     def mailboxes(self) -> dict[int, MailboxName]:
         """The names of the destination's mailboxes by their number in the file."""
         if not self._mailboxes:
-            rows = self.ask("SELECT id, name, uidvalidity, floor, scanned, seal FROM mailbox")
+            rows = self.ask("SELECT id, name, uidvalidity, floor, scanned, looked, seal FROM mailbox")
             for *columns, seal in rows:
                 if seal != seal_small(*columns):
                     raise damaged_row(f"the mailbox {columns[0]}")
@@ -218,7 +218,7 @@ class Database:
         number = self.mailbox_id(name)
         if number is None:
             number = max(self.mailboxes(), default=0) + 1
-            seal = seal_small(number, str(name), None, None, None)
+            seal = seal_small(number, str(name), None, None, None, None)
             self.connection.execute("INSERT INTO mailbox (id, name, seal) VALUES (?, ?, ?)", (number, str(name), seal))
             self._mailboxes[number] = name
             self._numbers[name] = number

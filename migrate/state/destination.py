@@ -35,20 +35,20 @@ class Destination:
         if number is None:
             return None
         [columns] = self._db.ask(
-            "SELECT id, name, uidvalidity, floor, scanned, seal FROM mailbox WHERE id = ?", (number,)
+            "SELECT id, name, uidvalidity, floor, scanned, looked, seal FROM mailbox WHERE id = ?", (number,)
         )
         if columns[-1] != seal_small(*columns[:-1]):
             raise damaged_row(f"the mailbox {number}")
-        uidvalidity, floor, scanned = columns[2:5]
-        return None if uidvalidity is None else MailboxMemory(uidvalidity, floor, scanned)
+        uidvalidity, floor, scanned, looked = columns[2:6]
+        return None if uidvalidity is None else MailboxMemory(uidvalidity, floor, scanned, looked)
 
     def remember_mailbox(self, name: MailboxName, memory: MailboxMemory) -> None:
         before = self.mailbox(name)
         with self._db.transaction() as c:
             number = self._db.ensure_mailbox(name)
-            known = (memory.uidvalidity, memory.floor, memory.scanned)
+            known = (memory.uidvalidity, memory.floor, memory.scanned, memory.looked)
             c.execute(
-                "UPDATE mailbox SET uidvalidity = ?, floor = ?, scanned = ?, seal = ? WHERE id = ?",
+                "UPDATE mailbox SET uidvalidity = ?, floor = ?, scanned = ?, looked = ?, seal = ? WHERE id = ?",
                 (*known, seal_small(number, str(name), *known), number),
             )
         if before is None or before.floor != memory.floor:

@@ -67,6 +67,7 @@ CREATE TABLE mailbox (
   uidvalidity INTEGER,
   floor INTEGER,
   scanned INTEGER,
+  looked INTEGER,
   seal BLOB NOT NULL
 );
 

@@ -59,6 +59,7 @@ def test_a_second_machine_that_stood_still_since_any_step_doubles_nothing(steps:
         "folder-changes 5 LIE@0.30",  # an invented uid hid the copy that was stored under it later
         "capped 12 CUT@0.33 LIE@0.30",  # an invented uid, not yet looked at, hid another message's copy from the scan
         "folder-changes 5 LATE@0.25",  # an upload landed in the folder of an earlier run
+        "uidl-change 3 LIE@0.43 DELAY@1.28",  # a row to be sent from the spool did not take its next new name
     ],
 )
 def test_a_life_that_once_went_wrong_goes_well(life: str) -> None:
@@ -79,3 +80,16 @@ def test_an_upload_that_lands_after_the_settling_time_is_reported() -> None:
     lives = [play(profile, (fault,), 1) for fault in late]
     assert any(life.doubles for life in lives)
     assert all(life.reported >= 1 for life in lives if life.doubles)
+
+
+@pytest.mark.parametrize("killed_at", range(10, 34))
+def test_a_late_upload_that_a_killed_run_saw_is_reported_by_the_next_one(killed_at: int, tmp_path: Path) -> None:
+    profile = BY_NAME["no-deletion"]
+    last = max(point for point, name in enumerate(play(profile, (), 1).commands[0]) if name == "Append")
+    player = Player(profile, (), 1, tmp_path)
+    [host] = player.hosts
+    for number, fault in enumerate(((Fault(0, last, Kind.LATE),), (), (Fault(2, killed_at, Kind.CRASH),), ())):
+        deque(player.process(host, number, fault), maxlen=0)
+        player.clock.advance(player.clock.settle_s * 4 if number else 0)  # it lands after the second run
+    assert len(player.servers.stored()) > 4
+    assert host.reported == len(player.servers.stored()) - 4
