@@ -279,12 +279,13 @@ def _placed(row: Checkpoint, uidvalidity: int, uid: int) -> Checkpoint:
 
 
 def look_for_doubles(run: Run, mailbox: MailboxName) -> Steps[None]:
-    """The second look of a run (R4): a second copy of what we uploaded is reported, if it came since the last such look.
+    """The second look of a run (R4): a second copy of what we uploaded is reported, if it came since the last look.
 
     Also where the first is in another folder: the person may have named a new one since.
     """
     yield from scan(run, mailbox)
     memory = yield from run.ask(lambda books: books.mailbox(mailbox))
+    assert memory is not None
     low = max(memory.looked, run.floors[mailbox])
     suspects = yield from run.ask(lambda books: books.suspects(mailbox, low))
     served = yield from read_back(run, mailbox, suspects)

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from migrate.commands import (
+    Append,
     Ask,
+    CloseSource,
     Command,
     Delete,
     Fetch,
@@ -42,6 +44,7 @@ from migrate.errors import (
 from migrate.events import (
     Connected,
     DeletionOff,
+    Doubled,
     Finished,
     Gone,
     Listed,
@@ -49,12 +52,13 @@ from migrate.events import (
     Reconnecting,
     WouldDo,
 )
-from migrate.model import Checkpoint, Work
+from migrate.model import Checkpoint, Flags, InternalDate, Work
 from migrate.rules.dedupe import Digester
 from migrate.state import open_state
+from migrate.stores.memory import MemoryMailbox
 
 from .stepping import a_run, play, silent, trouble
-from .support import ACCOUNTS, Between, letter
+from .support import ACCOUNTS, OLD, Between, letter
 
 DAY_S = 86400
 _NOW = Instant(1e9, 1.0)
@@ -175,6 +179,12 @@ def test_a_clock_that_was_set_back_since_the_last_run_switches_deletion_off(
     assert between.source().total() == (4 if is_off else 0)
 
 
+def test_a_clock_exactly_a_day_behind_is_still_believed() -> None:
+    run, events = a_run(delete_after_s=0)
+    play(walk._begin(run), lambda command: _NOW if isinstance(command, Now) else (1, _NOW.wall + DAY_S))
+    assert events == []
+
+
 # --- one session --------------------------------------------------------------------------------
 
 
@@ -247,6 +257,144 @@ def test_a_session_that_is_cut_is_followed_by_one_that_goes_on_from_the_books(be
     assert between.all(Reconnecting) == [Reconnecting("source", "cut", "bye", 0.0)]
     assert between.stored() == between.source()
     assert between.all(Finished)[0].problems == ()
+
+
+@pytest.mark.parametrize("cause", Cause)
+def test_once_both_ends_have_worked_whatever_may_pass_is_tried_again(between: Between, cause: Cause) -> None:
+    first = iter([StoreError("odd", cause=cause)])
+
+    def stumble(command: Command) -> None:
+        if isinstance(command, Fetch):
+            for error in first:
+                raise error
+
+    between.on_command = stumble
+    assert between.migrate() is Exit.OK
+    assert [event.reason for event in between.all(Reconnecting)] == ["odd"]
+
+
+def test_whatever_ends_a_run_the_source_is_left_without_a_quit(between: Between) -> None:
+    def refuse(command: Command) -> None:
+        if isinstance(command, Append):
+            raise MailboxError("no")
+
+    between.on_command = refuse
+    assert between.migrate() is Exit.DEST_UNUSABLE
+    assert [command.quit for command in between.sent if isinstance(command, CloseSource)] == [False]
+
+
+def test_what_arrives_at_the_destination_before_the_source_lets_us_in_is_seen(between: Between) -> None:
+    opened = iter([letter(0)])
+
+    def deliver(command: Command) -> None:
+        if isinstance(command, OpenSource):
+            for octets in opened:
+                between.store(octets)
+
+    between.on_command = deliver
+    assert between.migrate() is Exit.OK
+    assert between.appended() == 3
+    assert between.stored() == between.source()
+
+
+def test_a_limit_that_was_not_reached_does_not_keep_the_source_from_being_listed_again(between: Between) -> None:
+    assert between.migrate(limit=5) is Exit.OK
+    assert sum(isinstance(command, ListSource) for command in between.sent) == 2
+
+
+def test_a_source_that_is_suddenly_empty_ends_the_run_for_now(between: Between) -> None:
+    assert between.migrate(limit=1) is Exit.OK
+    between.maildrop.remove(list(between.maildrop.mails))
+    assert between.migrate() is Exit.TEMPORARY
+    assert "suddenly empty" in between.one(Finished).problems[0]
+
+
+def test_a_second_copy_that_came_since_the_last_run_is_told_once(between: Between) -> None:
+    assert between.migrate() is Exit.OK
+    uid = between.store(letter(2))
+    assert between.migrate() is Exit.OK
+    assert [event.places[1] for event in between.all(Doubled)] == [("Old", uid)]
+    assert between.migrate() is Exit.OK
+    assert between.all(Doubled) == []
+
+
+# --- a destination that names no uids -----------------------------------------------------------
+
+
+def test_copies_without_a_uid_are_found_before_the_session_ends(tmp_path: Path) -> None:
+    between = Between(tmp_path, [letter(n) for n in range(4)], has_uids=False)
+    opened: list[int] = []
+
+    def only_once(command: Command) -> None:
+        if isinstance(command, OpenSource):
+            opened.append(1)
+            if len(opened) > 1:
+                raise StoreError("closed", retry=Retry.NEVER, cause=Cause.LOGIN)
+
+    between.on_command = only_once
+    assert between.migrate(delete_after_s=0) is Exit.SOURCE_LOGIN
+    assert between.rows() == {"released": 4}
+    assert not any(command.create for command in between.sent[3:] if isinstance(command, OpenMailbox))
+
+
+def test_a_twin_of_a_copy_without_a_uid_is_decided_in_the_same_session(tmp_path: Path) -> None:
+    between = Between(tmp_path, [letter(0), letter(0)], has_uids=False)
+    assert between.migrate() is Exit.OK
+    assert between.rows() == {"verified": 1, "duplicate": 1}
+    assert sum(isinstance(command, ListSource) for command in between.sent) == 2
+    assert sum(isinstance(command, Fetch) for command in between.sent) == 3
+
+
+class Forgetful(MemoryMailbox):
+    def store(self, octets: bytes, flags: Flags, internaldate: InternalDate) -> int:
+        uid = super().store(octets, flags, internaldate)
+        if b"m2@" in octets:
+            del self.kept[uid]
+        return uid
+
+
+def test_a_copy_without_a_uid_that_is_not_there_is_set_aside(tmp_path: Path) -> None:
+    between = Between(tmp_path, [letter(n) for n in range(4)], has_uids=False, make_mailbox=Forgetful)
+    assert between.migrate() is Exit.SET_ASIDE
+    assert between.rows() == {"verified": 3, "set aside": 1}
+    assert between.appended() == 4
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+def test_a_folder_replaced_during_the_run_is_looked_at_anew(tmp_path: Path, is_deleted: bool) -> None:
+    between = Between(tmp_path, [letter(n) for n in range(4)], has_uids=False)
+    again = iter([1])
+
+    def replaced(command: Command) -> None:
+        if isinstance(command, OpenMailbox) and not command.create:
+            for _ in again:
+                if is_deleted:
+                    del between.server.mailboxes[OLD]
+                else:
+                    between.box.uidvalidity += 1
+
+    between.on_command = replaced
+    assert between.migrate() is Exit.OK
+    assert [event.reason for event in between.all(Reconnecting)] == [
+        "the folder Old was replaced at the destination during the run"
+    ]
+    assert between.stored() == between.source()
+
+
+def test_copies_found_at_the_start_are_proved_before_the_source_is_asked(tmp_path: Path) -> None:
+    between = Between(tmp_path, [letter(n) for n in range(4)], has_uids=False)
+    broken = iter([1])
+
+    def cut(command: Command) -> None:
+        if isinstance(command, OpenMailbox) and not command.create:
+            for _ in broken:
+                raise StoreError("cut")
+        if isinstance(command, OpenSource) and between.all(Reconnecting):
+            raise StoreError("closed", retry=Retry.NEVER, cause=Cause.LOGIN)
+
+    between.on_command = cut
+    assert between.migrate() is Exit.SOURCE_LOGIN
+    assert between.rows() == {"verified": 4}
 
 
 # --- what a listing means -----------------------------------------------------------------------
