@@ -36,13 +36,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
-from ..commands import Command, Digest, Outcome
-from ..errors import Exit, StateError
+from ..commands import CloseDest, Command, Digest, Outcome
+from ..errors import Cause, Exit, MigrateError, Retry, StateError, StoreError
 from ..model import HEADER_LIMIT, MEMORY_LIMIT, Message
 
 
@@ -104,6 +105,64 @@ class Channel(Protocol):
     def fileno(self) -> int | None: ...
 
     def close(self) -> None: ...
+
+
+class LocalSession:
+    """What every session without a connection has: a queue of commands, one outcome for each, in order."""
+
+    kinds: tuple[type[Command], ...] = ()
+    opens: type[Command]
+
+    def __init__(self) -> None:
+        self.notices: list[tuple[str, bytes]] = []
+        self._owed: deque[Command] = deque()
+        self._broken: StoreError | None = None
+        self._is_open = False
+
+    def submit(self, command: Command) -> None:
+        if not isinstance(command, self.kinds):
+            raise TypeError(f"{type(self).__name__} does not know {type(command).__name__}")
+        self._owed.append(command)
+
+    def turn(self) -> list[Outcome]:
+        outcomes = []
+        while self._owed:
+            outcomes.append(self._end(self._owed.popleft()))
+        return outcomes
+
+    def _end(self, command: Command) -> Outcome:
+        if isinstance(command, CloseDest):
+            self.close()
+            return Outcome(command)
+        try:
+            if self._broken is not None:
+                raise self._broken
+            if isinstance(command, self.opens):
+                self._is_open = True
+            elif not self._is_open:
+                raise StoreError("the session is not open", cause=Cause.UNUSABLE, retry=Retry.NEVER)
+            return Outcome(command, self.carry_out(command))
+        except StoreError as error:
+            self._broken = error
+            return Outcome(command, error=error)
+        except MigrateError as error:
+            return Outcome(command, error=error)
+
+    def carry_out(self, command: Command) -> Any:
+        """The value of one command, or the error that ended it, raised."""
+        raise NotImplementedError
+
+    def fileno(self) -> int | None:
+        return None
+
+    def wants_write(self) -> bool:
+        return False
+
+    def is_ready(self) -> bool:
+        return bool(self._owed)
+
+    def close(self) -> None:
+        self._is_open = False
 
 
 class Collector:
@@ -204,3 +263,19 @@ def _header_end(octets: bytes | bytearray, start: int) -> int:
     if bare >= 0:
         return bare + 2
     return crlf + 3 if crlf >= 0 else 0
+
+
+def header_fields(octets: bytes, names: Iterable[str]) -> bytes:
+    """The header fields of these names as they stand, and an empty line (RFC 3501 §6.4.5 HEADER.FIELDS)."""
+    wanted = {name.lower().encode() for name in names}
+    found, is_wanted, start = [], False, 0
+    while start < len(octets):
+        end = octets.find(b"\n", start) + 1 or len(octets)
+        line, start = octets[start:end].removesuffix(b"\n").removesuffix(b"\r"), end
+        if not line:
+            break
+        if line[:1] not in (b" ", b"\t"):
+            is_wanted = line.partition(b":")[0].rstrip().lower() in wanted
+        if is_wanted:
+            found.append(line)
+    return b"".join(line + b"\r\n" for line in [*found, b""])

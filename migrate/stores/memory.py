@@ -8,7 +8,6 @@ where a command is done.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,13 +28,12 @@ from ..commands import (
     OpenDest,
     OpenMailbox,
     OpenSource,
-    Outcome,
     ReadBack,
     SearchUids,
     Served,
     SourceFacts,
 )
-from ..errors import Cause, MailboxError, MessageError, MigrateError, Retry, StoreError
+from ..errors import MailboxError, MessageError
 from ..model import (
     BLOCK,
     INBOX,
@@ -47,67 +45,9 @@ from ..model import (
     Message,
     MessageRef,
 )
-from .base import Collector
+from .base import Collector, LocalSession, header_fields
 
 ANY_FLAG = frozenset({*SYSTEM_FLAGS, "\\*"})
-
-
-class MemorySession:
-    """What every session in memory has: a queue of commands, one outcome for each, in order."""
-
-    kinds: tuple[type[Command], ...] = ()
-    opens: type[Command]
-
-    def __init__(self) -> None:
-        self.notices: list[tuple[str, bytes]] = []
-        self._owed: deque[Command] = deque()
-        self._broken: StoreError | None = None
-        self._is_open = False
-
-    def submit(self, command: Command) -> None:
-        if not isinstance(command, self.kinds):
-            raise TypeError(f"{type(self).__name__} does not know {type(command).__name__}")
-        self._owed.append(command)
-
-    def turn(self) -> list[Outcome]:
-        outcomes = []
-        while self._owed:
-            outcomes.append(self._end(self._owed.popleft()))
-        return outcomes
-
-    def _end(self, command: Command) -> Outcome:
-        if isinstance(command, CloseDest):
-            self.close()
-            return Outcome(command)
-        try:
-            if self._broken is not None:
-                raise self._broken
-            if isinstance(command, self.opens):
-                self._is_open = True
-            elif not self._is_open:
-                raise StoreError("the session is not open", cause=Cause.UNUSABLE, retry=Retry.NEVER)
-            return Outcome(command, self.carry_out(command))
-        except StoreError as error:
-            self._broken = error
-            return Outcome(command, error=error)
-        except MigrateError as error:
-            return Outcome(command, error=error)
-
-    def carry_out(self, command: Command) -> Any:
-        """The value of one command, or the error that ended it, raised."""
-        raise NotImplementedError
-
-    def fileno(self) -> int | None:
-        return None
-
-    def wants_write(self) -> bool:
-        return False
-
-    def is_ready(self) -> bool:
-        return bool(self._owed)
-
-    def close(self) -> None:
-        self._is_open = False
 
 
 # --- source ---------------------------------------------------------------------------------
@@ -152,7 +92,7 @@ class MemoryMaildrop:
         self.mails = [mail for mail in self.mails if id(mail) not in gone]
 
 
-class MemoryReader(MemorySession):
+class MemoryReader(LocalSession):
     """Reads a maildrop as it stood when the session was opened (RFC 1939 §4)."""
 
     kinds: tuple[type[Command], ...] = (OpenSource, ListSource, Fetch, CloseSource)
@@ -306,7 +246,7 @@ class MemoryServer:
         return DestFacts("memory", self.has_uids, self.is_atomic, self.append_limit)
 
 
-class MemoryAppender(MemorySession):
+class MemoryAppender(LocalSession):
     """One lane to a server in memory."""
 
     kinds = (OpenDest, OpenMailbox, Append, SearchUids, FetchHeaders, ReadBack, CloseDest)
@@ -376,22 +316,6 @@ class MemoryAppender(MemorySession):
             return mailbox.keep(b"".join(message.blocks()))
         except MessageError as error:
             return error
-
-
-def header_fields(octets: bytes, names: Iterable[str]) -> bytes:
-    """The header fields of these names as they stand, and an empty line (RFC 3501 §6.4.5 HEADER.FIELDS)."""
-    wanted = {name.lower().encode() for name in names}
-    found, is_wanted, start = [], False, 0
-    while start < len(octets):
-        end = octets.find(b"\n", start) + 1 or len(octets)
-        line, start = octets[start:end].removesuffix(b"\n").removesuffix(b"\r"), end
-        if not line:
-            break
-        if line[:1] not in (b" ", b"\t"):
-            is_wanted = line.partition(b":")[0].rstrip().lower() in wanted
-        if is_wanted:
-            found.append(line)
-    return b"".join(line + b"\r\n" for line in [*found, b""])
 
 
 def _digest(digest: Digest, octets: bytes) -> Any:

@@ -43,8 +43,8 @@ from migrate.events import Event, Finished
 from migrate.model import AppendUid, Fingerprint, MailboxName, Message, Policy, Verify
 from migrate.rules.dedupe import Digester
 from migrate.state import open_state
-from migrate.stores.base import Collector
-from migrate.stores.memory import ANY_FLAG, MemoryAppender, MemoryReader, MemorySession, header_fields
+from migrate.stores.base import Collector, LocalSession, header_fields
+from migrate.stores.memory import ANY_FLAG, MemoryAppender, MemoryReader
 from migrate.wire.pop3.listing import Listing, ListLines, UidlLines, join_listings
 
 ACCOUNTS = ("many@source.invalid", "many@dest.invalid")
@@ -107,7 +107,7 @@ class Drawer:
             self._maildrop.is_gone[number] = 1
 
 
-class Source(MemorySession):
+class Source(LocalSession):
     """Reads and deletes."""
 
     kinds = (*MemoryReader.kinds, Delete)
@@ -163,7 +163,7 @@ class Counted:
         return [(uid, letter(self.letters[uid - 1])) for uid in uids if 0 < uid <= len(self.letters)]
 
 
-class Dest(MemorySession):
+class Dest(LocalSession):
     """Appends and serves back."""
 
     kinds = MemoryAppender.kinds

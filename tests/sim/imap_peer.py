@@ -6,7 +6,8 @@ import re
 from datetime import datetime
 
 from migrate.model import DateSource, Flags, InternalDate, MailboxName
-from migrate.stores.memory import Kept, MemoryMailbox, header_fields
+from migrate.stores.base import header_fields
+from migrate.stores.memory import Kept, MemoryMailbox
 
 from .faults import Kind
 from .servers import SimServer

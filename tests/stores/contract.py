@@ -56,7 +56,7 @@ PATIENCE_S = 60  # without anything to receive or send
 
 
 class SourceHarness(Protocol):
-    """A source behind sessions that read or release it."""
+    """A source behind sessions that read it."""
 
     spill_dir: Path
 
@@ -71,10 +71,14 @@ class SourceHarness(Protocol):
 
     def reader(self) -> Session: ...
 
-    def releaser(self) -> Session: ...
-
     def cut(self) -> None:
         """Breaks every session."""
+
+
+class ReleasableHarness(SourceHarness, Protocol):
+    """A source that can also be released."""
+
+    def releaser(self) -> Session: ...
 
 
 class Held(NamedTuple):
@@ -153,17 +157,11 @@ def letter(octets: bytes, spill_dir: Path, flags: str = "", when: datetime | Non
 
 
 class ReaderContract:
-    """What a Reader and a Releaser owe. Needs the fixture ``source``."""
+    """What a Reader owes. Needs the fixture ``source``."""
 
     @pytest.fixture
     def reader(self, source: SourceHarness) -> Iterator[Session]:
         session = source.reader()
-        yield session
-        session.close()
-
-    @pytest.fixture
-    def releaser(self, source: SourceHarness) -> Iterator[Session]:
-        session = source.releaser()
         yield session
         session.close()
 
@@ -250,6 +248,33 @@ class ReaderContract:
         value(reader, CloseSource(quit=True))
         assert source.held() == loaded
 
+    def test_a_broken_session_ends_all_it_owes_with_one_error(self, source: SourceHarness, reader: Session) -> None:
+        source.load(list(generate(9, 20, odd=0)))
+        value(reader, OpenSource())
+        refs = list(value(reader, ListSource()))
+        source.cut()
+        outcomes = play(reader, *(Fetch(ref) for ref in refs))
+        errors = {id(outcome.error): outcome.error for outcome in outcomes}
+        assert len(errors) == 1
+        (error,) = errors.values()
+        assert isinstance(error, StoreError)
+        assert play(reader, ListSource())[0].error is error, "so does every later one"
+
+    def test_closing_twice_is_harmless(self, reader: Session) -> None:
+        value(reader, OpenSource())
+        reader.close()
+        reader.close()
+
+
+class ReleaserContract(ReaderContract):
+    """What a Releaser owes, and its Reader. Needs the fixture ``source`` of a ``ReleasableHarness``."""
+
+    @pytest.fixture
+    def releaser(self, source: ReleasableHarness) -> Iterator[Session]:
+        session = source.releaser()
+        yield session
+        session.close()
+
     def test_what_was_marked_stays_when_the_session_is_dropped(self, source: SourceHarness, releaser: Session) -> None:
         loaded = list(generate(5, 5, odd=0))
         source.load(loaded)
@@ -290,23 +315,6 @@ class ReaderContract:
         value(again, OpenSource())
         assert [ref.uid for ref in value(again, ListSource())] == [ref.uid for ref in before[1:]]
         again.close()
-
-    def test_a_broken_session_ends_all_it_owes_with_one_error(self, source: SourceHarness, reader: Session) -> None:
-        source.load(list(generate(9, 20, odd=0)))
-        value(reader, OpenSource())
-        refs = list(value(reader, ListSource()))
-        source.cut()
-        outcomes = play(reader, *(Fetch(ref) for ref in refs))
-        errors = {id(outcome.error): outcome.error for outcome in outcomes}
-        assert len(errors) == 1
-        (error,) = errors.values()
-        assert isinstance(error, StoreError)
-        assert play(reader, ListSource())[0].error is error, "so does every later one"
-
-    def test_closing_twice_is_harmless(self, reader: Session) -> None:
-        value(reader, OpenSource())
-        reader.close()
-        reader.close()
 
 
 # --- destinations ---------------------------------------------------------------------------
