@@ -73,6 +73,7 @@ def _lower_percent(text: str) -> str:
 class Protocol(Enum):
     POP3 = "pop3"
     IMAP = "imap"
+    MBOX = "mbox"
 
 
 class Tls(Enum):
@@ -115,7 +116,10 @@ INBOX = MailboxName(("INBOX",))
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where mail lives, without any secret. ``mailbox`` is the path of an IMAP endpoint, if given."""
+    """Where mail lives, without any secret. ``mailbox`` is the path of an IMAP endpoint, if given.
+
+    Of mbox files only ``path`` is told, absolute: one file, or a directory of them.
+    """
 
     protocol: Protocol
     user: str
@@ -124,13 +128,18 @@ class Endpoint:
     tls: Tls
     mailbox: MailboxName | None = None
     pin: bytes | None = None  # SHA-256 of the server's certificate (DER)
+    path: Path | None = None
 
     @property
     def account(self) -> str:
         """Who at which host: the identity of this end in the state file."""
+        if self.path is not None:
+            return f"mbox:{self.path}"
         return f"{self.user}@{self.host.lower()}"
 
     def __str__(self) -> str:
+        if self.path is not None:
+            return display(f"mbox:{self.path}", 1000)
         scheme = self.protocol.value + {Tls.IMPLICIT: "s", Tls.STARTTLS: "", Tls.NONE: "+insecure"}[self.tls]
         host = f"[{self.host}]" if ":" in self.host else self.host
         path = f"/{self.mailbox}" if self.mailbox else ""
@@ -201,8 +210,8 @@ class Message:
     """A message exactly as received: in memory, or in a temporary file when it is large.
 
     ``header`` is the header block as received, up to and including the empty
-    line (cut at ``HEADER_LIMIT`` octets). Who got a message with a ``path``
-    calls ``discard`` when done.
+    line (cut at ``HEADER_LIMIT`` octets). ``flags`` and ``internaldate`` are those of
+    a source that keeps some. Who got a message with a ``path`` calls ``discard`` when done.
     """
 
     octets: int
@@ -210,6 +219,8 @@ class Message:
     fingerprint: Fingerprint
     data: bytes | None = None
     path: Path | None = None
+    flags: Flags | None = None
+    internaldate: InternalDate | None = None
 
     def blocks(self) -> Iterator[bytes]:
         """The octets in order, in blocks of bounded size. Raises OSError when the file is gone."""

@@ -157,7 +157,8 @@ class Transfer:
         message: Message = outcome.value
         self.held += message.held
         self.run.emit(Fetched(message.octets))
-        placement = place(message.header, self.run.policy, self.run.fetched_at)
+        kept = (message.flags, message.internaldate)
+        placement = place(message.header, self.run.policy, self.run.fetched_at, *kept)
         case = Case(work, message, placement, is_served=not work.row.is_spooled)
         facts = self.run.source
         if facts is not None and facts.may_delete_on_fetch and not work.row.is_spooled:

@@ -55,15 +55,18 @@ def flags_of(header: bytes, mark: Mark) -> Flags:
     keywords: list[str] = []
     for field, value in pick(header, _FIELDS):
         _read_mark(field, value, names, keywords)
-    flags = set(names)
-    if mark is Mark.SEEN:
-        flags.add("\\Seen")
-    elif mark is Mark.UNSEEN:
-        flags.discard("\\Seen")
-    return Flags(frozenset(flags | _keywords(keywords))) if flags or keywords else _NO_FLAGS
+    found = Flags(frozenset(names) | _keywords(keywords)) if names or keywords else _NO_FLAGS
+    return marked(found, mark)
 
 
 _NO_FLAGS = Flags()
+
+
+def marked(flags: Flags, mark: Mark) -> Flags:
+    """The same flags, but for \\Seen where ``mark`` decides about it."""
+    if mark is Mark.AUTO or (mark is Mark.SEEN) == ("\\Seen" in flags.names):
+        return flags
+    return Flags(flags.names | {"\\Seen"} if mark is Mark.SEEN else flags.names - {"\\Seen"})
 
 
 def _read_mark(field: bytes, value: bytes, names: list[str], keywords: list[str]) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..model import DateSource, Mark, Placement, Policy
+from ..model import DateSource, Flags, InternalDate, Mark, Placement, Policy
 from .dates import internal_date
-from .flags import flags_of
+from .flags import flags_of, marked
 
 _DATED = {
     DateSource.STORE: "dated as the source keeps it",
@@ -17,12 +17,24 @@ _DATED = {
 }
 
 
-def place(header: bytes, policy: Policy, fetched_at: float) -> Placement:
-    """What becomes of a message with that header block. ``fetched_at``: seconds since the epoch."""
-    flags = flags_of(header, policy.mark)
-    date = internal_date(header, fetched_at)
+def place(
+    header: bytes,
+    policy: Policy,
+    fetched_at: float,
+    flags: Flags | None = None,
+    internaldate: InternalDate | None = None,
+) -> Placement:
+    """What becomes of a message with that header block. ``fetched_at``: seconds since the epoch.
+
+    ``flags`` and ``internaldate``: as the source keeps them; then the header is not asked.
+    """
+    is_kept = flags is not None
+    flags = flags_of(header, policy.mark) if flags is None else marked(flags, policy.mark)
+    date = internal_date(header, fetched_at) if internaldate is None else internaldate
     is_seen = "\\Seen" in flags.names
-    if policy.mark is Mark.AUTO:
+    if policy.mark is Mark.AUTO and is_kept:
+        seen = "seen as the source keeps it" if is_seen else "unseen as the source keeps it"
+    elif policy.mark is Mark.AUTO:
         seen = "seen as its header says" if is_seen else "unseen, as no mark in its header says otherwise"
     else:
         seen = "seen as asked" if is_seen else "unseen as asked"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
-from migrate.model import DateSource, MailboxName, Mark, Policy
+from migrate.model import DateSource, Flags, InternalDate, MailboxName, Mark, Policy
 from migrate.rules.place import place
 
 FETCHED_AT = 1_700_000_000.0
@@ -31,3 +33,16 @@ def test_the_sentence_tells_what_decided(mark: Mark, why: str) -> None:
     placement = place(b"", Policy(mark=mark), FETCHED_AT)
     assert placement.why.endswith(why)
     assert placement.internaldate.source is DateSource.FETCHED
+
+
+@pytest.mark.parametrize(
+    ("mark", "names"),
+    [(Mark.AUTO, "\\Flagged blue"), (Mark.SEEN, "\\Flagged \\Seen blue"), (Mark.UNSEEN, "\\Flagged blue")],
+)
+def test_what_the_source_keeps_goes_before_the_header(mark: Mark, names: str) -> None:
+    header = b"Date: Mon, 1 Jan 2001 10:00:00 +0100\r\nStatus: RO\r\nX-Status: A\r\n\r\n"
+    date = InternalDate(datetime(2004, 2, 29, tzinfo=UTC), DateSource.STORE)
+    placement = place(header, Policy(mark=mark), FETCHED_AT, Flags(frozenset({"\\Flagged", "blue"})), date)
+    assert str(placement.flags) == names
+    assert placement.internaldate == date
+    assert "dated as the source keeps it" in placement.why
