@@ -62,7 +62,8 @@ GUARDED: dict[str, str] = {
     "fcntl": "state stores.mbox",
     "threading": "driver cli.signals cli.progress",  # the last seconds of a stop; the lock of tqdm
     "selectors": "driver",
-    "hashlib": "rules.dedupe state stores.net config.job",  # row checksums; certificate pins; the state file's name
+    # Row checksums; certificate pins; the index of an mbox file; the state file's name.
+    "hashlib": "rules.dedupe state stores.net stores.mbox config.job",
     "subprocess": "config",
     "tomllib": "config",
     "getpass": "config cli",

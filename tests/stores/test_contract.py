@@ -1,4 +1,4 @@
-"""Every store passes the contract suite: memory, and POP3 and IMAP against a real Dovecot and the embedded server."""
+"""Every store passes the contract suite: memory, mbox files, POP3 and IMAP against Dovecot and the embedded server."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from tests.support.embedded import Embedded
 from tests.support.mailgen import generate
 from tests.support.relay import Relay
 
-from .contract import AppenderContract, ReaderContract, play, value
+from .contract import AppenderContract, ReaderContract, ReleaserContract, play, value
 from .harness import MemoryDest, MemorySource, ServerDest, ServerSource
+from .mbox_rig import MboxDest, MboxSource
 
 
-class TestMemoryReader(ReaderContract):
+class TestMemoryReader(ReleaserContract):
     @pytest.fixture(params=[True, False], ids=["uids", "no uids"])
     def source(self, request: pytest.FixtureRequest, tmp_path: Path) -> MemorySource:
         return MemorySource(tmp_path, has_uids=request.param)
@@ -31,6 +32,18 @@ class TestMemoryAppender(AppenderContract):
         return MemoryDest(has_uids=has_uids, is_atomic=is_atomic)
 
 
+class TestMboxReader(ReaderContract):
+    @pytest.fixture
+    def source(self, tmp_path: Path) -> MboxSource:
+        return MboxSource(tmp_path)
+
+
+class TestMboxAppender(AppenderContract):
+    @pytest.fixture(params=["month", "year", "one"])
+    def dest(self, request: pytest.FixtureRequest, tmp_path: Path) -> MboxDest:
+        return MboxDest(tmp_path / "backup", layout=request.param)
+
+
 @pytest.fixture
 def trusted(dovecot: Dovecot, monkeypatch: pytest.MonkeyPatch) -> Dovecot:
     """The shared server, its authority known to the program."""
@@ -39,7 +52,7 @@ def trusted(dovecot: Dovecot, monkeypatch: pytest.MonkeyPatch) -> Dovecot:
 
 
 @pytest.mark.dovecot
-class TestPop3Reader(ReaderContract):
+class TestPop3Reader(ReleaserContract):
     @pytest.fixture(params=[Tls.IMPLICIT, Tls.STARTTLS], ids=["pop3s", "stls"])
     def source(
         self, request: pytest.FixtureRequest, trusted: Dovecot, user: str, tmp_path: Path
@@ -108,7 +121,7 @@ def trusted_embedded(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> Emb
     return embedded
 
 
-class TestPop3ReaderOnTheEmbeddedServer(ReaderContract):
+class TestPop3ReaderOnTheEmbeddedServer(ReleaserContract):
     @pytest.fixture
     def source(self, trusted_embedded: Embedded, user: str, tmp_path: Path) -> Iterator[ServerSource]:
         with Relay(trusted_embedded.pop3s_port) as relay:

@@ -1,0 +1,12 @@
+"""Mail in mbox files with an index beside each: a directory that only ever grows.
+
+DIR/INBOX/2026-11.mbox          mboxrd (wire.mbox), opened directly by other mail programs
+DIR/INBOX/2026-11.mbox.index    one checked JSON line for each message (stores.mbox.index)
+"""
+
+from .appender import MboxAppender
+from .check import Finding, Sum, check
+from .folder import LAYOUTS
+from .reader import MboxReader
+
+__all__ = ["LAYOUTS", "Finding", "MboxAppender", "MboxReader", "Sum", "check"]

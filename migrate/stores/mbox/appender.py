@@ -1,0 +1,255 @@
+"""A directory of mbox files as a destination: what an Append promised is on the disk, in file and index."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from ...commands import (
+    Append,
+    CloseDest,
+    Command,
+    DestFacts,
+    Digest,
+    FetchHeaders,
+    Letter,
+    MailboxStatus,
+    OpenDest,
+    OpenMailbox,
+    ReadBack,
+    SearchUids,
+    Served,
+)
+from ...errors import Cause, MailboxError, MessageError, Retry, StoreError
+from ...model import INBOX, SYSTEM_FLAGS, AppendUid, Fingerprint, MailboxName, display
+from ...wire.mbox import frame, from_line, sender_of, survey
+from ..base import header_fields
+from . import disk
+from .folder import Folder, append_index
+from .index import Entry, Mark
+from .lock import file_lock, run_lock
+from .part import Part
+from .session import WAIT_S, PatientSession
+
+ANY_FLAG = frozenset({*SYSTEM_FLAGS, "\\*"})
+
+Stored = tuple[Letter, Entry, list[bytes] | None]
+
+
+class MboxAppender(PatientSession):
+    """Appends to the mailboxes below ``root``. ``clock`` gives the day that chooses the file (seconds, epoch)."""
+
+    kinds = (OpenDest, OpenMailbox, Append, SearchUids, FetchHeaders, ReadBack, CloseDest)
+    opens = OpenDest
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        layout: str = "month",
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        wait_s: float = WAIT_S,
+        is_dry: bool = False,
+    ) -> None:
+        super().__init__(monotonic=monotonic, wait_s=wait_s)
+        self._root = root
+        self._layout = layout
+        self._clock = clock
+        self._is_dry = is_dry  # nothing is touched, not even what a crash left
+        self._folders: dict[MailboxName, Folder] = {}
+
+    # --- commands ---------------------------------------------------------------------------
+
+    def carry_out(self, command: Command) -> Any:
+        with disk.translated(self._root):
+            match command:
+                case OpenDest():
+                    return self._facts()
+                case OpenMailbox():
+                    return self._open(command)
+                case Append():
+                    return self._append(command)
+                case SearchUids(mailbox=mailbox, low=low):
+                    return self._search(self._folder(mailbox), low)
+                case FetchHeaders(fields=fields):
+                    return [
+                        Served(entry.uid, entry.octets, header_fields(part.header(entry), fields) if fields else b"")
+                        for part, entry in self._asked(command.mailbox, command.uids)
+                    ]
+                case ReadBack(digester=digester):
+                    return {
+                        entry.uid: _digested(digester(), part.blocks(entry))
+                        for part, entry in self._asked(command.mailbox, command.uids)
+                    }
+                case _:
+                    raise TypeError(f"{type(self).__name__} does not know {type(command).__name__}")
+
+    def _facts(self) -> DestFacts:
+        if self._root.exists() and not self._root.is_dir():
+            raise StoreError(
+                f"{display(str(self._root), 1000)} is not a directory",
+                cause=Cause.UNUSABLE,
+                retry=Retry.NEVER,
+                hint="A backup is a directory of its own.",
+            )
+        return DestFacts(f"mbox files in {display(str(self._root), 1000)}", True, False, None, in_flight=2)
+
+    def _open(self, command: OpenMailbox) -> MailboxStatus | None:
+        folder = Folder(self._root, command.mailbox, layout=self._layout, clock=self._clock, notices=self.notices)
+        is_made = not self._is_dry and (command.create or command.mailbox == INBOX)  # always there: RFC 3501 §5.1
+        if not folder.exists() and not is_made:
+            return None
+        if self._is_dry:
+            folder.refresh()
+        else:
+            disk.make_directory(folder.directory)
+            with run_lock(folder.directory):
+                folder.make()
+                folder.settle()
+        self._folders[command.mailbox] = folder
+        messages = sum(part.last - part.first + 1 for part in folder.parts)
+        return MailboxStatus(folder.uidvalidity, folder.uidnext, messages, ANY_FLAG)
+
+    def _folder(self, mailbox: MailboxName) -> Folder:
+        folder = self._folders.get(mailbox)
+        if folder is None:
+            raise MailboxError(f"the mailbox {mailbox} is not open")
+        folder.refresh()
+        return folder
+
+    # --- reading ----------------------------------------------------------------------------
+
+    def _search(self, folder: Folder, low: int) -> list[int]:
+        found: list[int] = []
+        for part, below in zip(folder.parts, [*folder.parts[1:], None], strict=True):
+            if below is not None and below.first <= low:
+                continue
+            size = part.size()
+            index = part.index
+            start = bisect_left(index.uids, low)
+            found += [index.uids[at] for at in range(start, index.marked) if index.ends[at] <= size]
+        return found
+
+    def _asked(self, mailbox: MailboxName, uids: Sequence[int]) -> Iterator[tuple[Part, Entry]]:
+        """The part and entry of each of these uids that is there, in the order of the question."""
+        folder = self._folder(mailbox)
+        firsts = [part.first for part in folder.parts]
+        for uid in uids:
+            at = bisect_left(firsts, uid + 1) - 1
+            if at < 0:
+                continue
+            part = folder.parts[at]
+            place = bisect_left(part.index.uids, uid)
+            if place >= part.index.marked or part.index.uids[place] != uid:
+                continue
+            entry = part.index.entry(place)
+            if entry is not None and entry.end <= part.size():
+                yield part, entry
+
+    # --- appending --------------------------------------------------------------------------
+
+    def _append(self, command: Append) -> tuple[AppendUid | MessageError, ...]:
+        folder = self._folder(command.mailbox)
+        with run_lock(folder.directory):
+            while True:
+                part = folder.tail()
+                with file_lock(part.path, self.notices) as handle:
+                    if part.size() != part.index.end:
+                        continue  # another program was quicker
+                    return self._store(folder, part, handle, command.letters)
+
+    def _store(
+        self, folder: Folder, part: Part, handle: int, letters: Sequence[Letter]
+    ) -> tuple[AppendUid | MessageError, ...]:
+        results: list[AppendUid | MessageError] = []
+        batch: list[Stored] = []
+        uid, offset = max(part.first, folder.uidnext), part.index.end
+        for letter in letters:
+            if not letter.message.octets:
+                results.append(MessageError("the message has no octets"))
+                continue
+            stored = _prepared(letter, uid, offset)
+            if isinstance(stored, MessageError):
+                results.append(stored)
+                continue
+            batch.append(stored)
+            results.append(AppendUid(folder.uidvalidity, uid))
+            uid, offset = uid + 1, stored[1].end
+        if batch:
+            self._write(part, handle, batch)
+        return tuple(results)
+
+    def _write(self, part: Part, handle: int, batch: Sequence[Stored]) -> None:
+        """First what will stand in the file, durably; then the octets, durably; then that they are there."""
+        entries = [entry for _, entry, _ in batch]
+        lines = [entry.line() for entry in entries]
+        append_index(part, lines)
+        for letter, entry, blocks in batch:
+            disk.write(handle, _again(letter, entry) if blocks is None else blocks)
+        disk.sync(handle)
+        # Not synced: a crash that takes the mark away leaves entries that are read and found whole.
+        mark = Mark(entries[-1].end)
+        append_index(part, [mark.line()], is_synced=False)
+        size = part.index.size
+        records: list[Entry | Mark] = [*entries, mark]
+        for record in records:
+            octets = len(record.line())
+            size += octets
+            part.index.take(record, octets, size)
+
+
+def _prepared(letter: Letter, uid: int, offset: int) -> Stored | MessageError:
+    """The entry of a letter and what is written for it; the octets of a large one are made again when they are."""
+    message = letter.message
+    exact = sha256()
+    note = survey(_watched(message.blocks(), exact.update))
+    if exact.digest() != message.fingerprint.exact:
+        return MessageError("the message changed on its way to the disk", hint="It is fetched again by the next run.")
+    sender = sender_of(message.header)
+    stored = sha256()
+    line = from_line(sender, letter.internaldate.when)
+    blocks: list[bytes] | None = [] if message.data is not None else None
+    length = 0
+    for block in frame(line, message.blocks(), note):
+        stored.update(block)
+        length += len(block)
+        if blocks is not None:
+            blocks.append(block)
+    entry = Entry(
+        uid=uid,
+        offset=offset,
+        length=length,
+        stored=stored.digest(),
+        octets=message.octets,
+        exact=message.fingerprint.exact,
+        internaldate=letter.internaldate,
+        flags=letter.flags,
+        sender=sender.decode("ascii"),
+        note=note,
+    )
+    return letter, entry, blocks
+
+
+def _again(letter: Letter, entry: Entry) -> Iterator[bytes]:
+    """What is written for a large letter, in blocks."""
+    digest = sha256()
+    yield from _watched(frame(entry.from_line, letter.message.blocks(), entry.note), digest.update)
+    if digest.digest() != entry.stored:
+        raise StoreError("a large message changed while it was written", cause=Cause.UNUSABLE, retry=Retry.LATER)
+
+
+def _watched(blocks: Iterator[bytes], watch: Callable[[bytes], object]) -> Iterator[bytes]:
+    for block in blocks:
+        watch(block)
+        yield block
+
+
+def _digested(digest: Digest, blocks: Iterator[bytes]) -> Fingerprint:
+    for block in blocks:
+        digest.update(block)
+    return digest.finish()

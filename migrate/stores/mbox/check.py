@@ -1,0 +1,131 @@
+"""The proof of a backup: every octet of every file and index is read, and what is not as it was stored is named."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from ...errors import Retry, StoreError
+from ...model import display
+from ...wire.mbox import decode
+from . import disk
+from .index import Entry
+from .lock import Busy, run_lock
+from .part import Part, body
+from .reader import parts_below
+from .session import WAIT_S
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it was stored. ``message`` is the SHA-256 that it had."""
+
+    file: str
+    offset: int | None
+    uid: int | None
+    message: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """What was read."""
+
+    files: int
+    messages: int
+    octets: int  # of the files
+
+
+UNFINISHED = "an interrupted backup left it unfinished; the next one puts that right"
+
+
+def check(root: Path, *, sleep: Callable[[float], None] = time.sleep) -> Generator[Finding, None, Sum]:
+    """Everything that is wrong below ``root``, file by file. Changes nothing. StoreError where it cannot be read."""
+    files = messages = octets = 0
+    before: Part | None = None
+    with disk.translated(root):
+        for part in parts_below(root):
+            name = display(str(part.path.relative_to(root)) if part.path != root else part.path.name, 1000)
+            part.forget()
+            size = _snapshot(part, sleep)
+            files, octets = files + 1, octets + size
+            if before is not None and before.path.parent != part.path.parent:
+                before = None
+            if part.has_index:
+                yield from _index_faults(part, name, before)
+                for number, entry in part.index.entries():
+                    messages += 1
+                    if entry is not None:
+                        yield from _message_faults(part, name, entry, size, is_marked=number < part.index.marked)
+                before = part
+            yield from _strangers(part, name, size)
+    return Sum(files, messages, octets)
+
+
+def _snapshot(part: Part, sleep: Callable[[float], None]) -> int:
+    """The size of the file when the index was read, with no run between them."""
+    for _ in range(int(WAIT_S)):
+        try:
+            with run_lock(part.path.parent, shared=True):
+                if part.has_index:
+                    _ = part.index
+                return part.size()
+        except Busy:
+            sleep(1.0)
+    raise StoreError("a backup has been writing all the time", retry=Retry.LATER, hint="Try again when it has ended.")
+
+
+def _index_faults(part: Part, name: str, before: Part | None) -> Iterator[Finding]:
+    index = part.index
+    for number in index.bad:
+        yield Finding(name, None, None, "", f"line {number} of its index is damaged")
+    for number in index.tail:
+        yield Finding(name, None, None, "", f"line {number} of its index is damaged, or {UNFINISHED}")
+    if index.head is None:
+        if not index.bad and not index.tail:
+            yield Finding(name, None, None, "", "its index is empty")
+        return
+    last = before.last if before is not None else 0
+    if index.head.after != last:
+        low, high = sorted((index.head.after, last))
+        yield Finding(name, None, low + 1, "", f"missing: uids {low + 1} to {high}, before this file")
+    expected = index.head.first
+    for uid in index.uids:
+        if uid != expected:
+            yield Finding(name, None, expected, "", f"missing in its index: uids {expected} to {uid - 1}")
+        expected = uid + 1
+
+
+def _message_faults(part: Part, name: str, entry: Entry, size: int, *, is_marked: bool) -> Iterator[Finding]:
+    what = ""
+    if entry.end > size:
+        there = max(0, size - entry.offset)
+        what = f"missing: {entry.length - there:,} of its {entry.length:,} octets, the file ends before them"
+    else:
+        stored, exact = sha256(), sha256()
+        octets = 0
+        for block in decode(body(_fed(disk.read(part.path, entry.offset, entry.end - 1), stored.update)), entry.note):
+            exact.update(block)
+            octets += len(block)
+        stored.update(b"".join(disk.read(part.path, entry.end - 1, entry.end)))
+        if stored.digest() != entry.stored or exact.digest() != entry.exact or octets != entry.octets:
+            what = "damaged: its octets are not those that were stored"
+    if what:
+        yield Finding(name, entry.offset, entry.uid, entry.exact.hex(), what if is_marked else UNFINISHED)
+
+
+def _strangers(part: Part, name: str, size: int) -> Iterator[Finding]:
+    for start, end in part.strangers(size) if part.has_index else [(0, size)]:
+        for offset, stop in part.split(start, end):
+            if stop > offset:
+                what = f"extra: {stop - offset:,} octets that the index does not know"
+                yield Finding(name, offset, None, "", what)
+
+
+def _fed(blocks: Iterator[bytes], watch: Callable[[bytes], object]) -> Iterator[bytes]:
+    for block in blocks:
+        watch(block)
+        yield block

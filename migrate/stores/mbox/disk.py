@@ -1,0 +1,112 @@
+"""The few things that are done to files, each in one place: a disk that refuses is told as a StoreError."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...errors import Cause, Retry, StoreError
+from ...model import BLOCK, display
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """OSError becomes a StoreError that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise trouble(error, path) from error
+
+
+def trouble(error: OSError, path: Path) -> StoreError:
+    """What a refusal of the disk means."""
+    where = display(str(error.filename or path), 1000)
+    what = error.strerror or type(error).__name__
+    if error.errno in _FULL:
+        return StoreError(
+            f"{where}: {what}", cause=Cause.FULL, retry=Retry.LATER, hint="Make room there, then run it again."
+        )
+    return StoreError(
+        f"{where}: {what}", cause=Cause.UNUSABLE, retry=Retry.NEVER, hint="Check that it is there, and its owner."
+    )
+
+
+def make_directory(path: Path) -> None:
+    """Makes the directory and what is missing above it, each for its owner alone, durably."""
+    if path.is_dir():
+        return
+    make_directory(path.parent)
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        return
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        sync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync(handle: int) -> None:
+    """What was written lasts from now on."""
+    os.fsync(handle)
+
+
+def write(handle: int, blocks: Iterable[bytes]) -> None:
+    """Writes every octet."""
+    for block in blocks:
+        view = memoryview(block)
+        while view:
+            view = view[os.write(handle, view) :]
+
+
+def cut(path: Path, size: int) -> None:
+    """Takes away what stands behind ``size``, durably. The caller knows that it is ours."""
+    handle = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+    try:
+        os.ftruncate(handle, size)
+        sync(handle)
+    finally:
+        os.close(handle)
+
+
+def create(path: Path, octets: bytes = b"") -> None:
+    """Makes a file that is whole or not there, for its owner alone; FileExistsError where the name is taken."""
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        write(handle, [octets])
+        sync(handle)
+    finally:
+        os.close(handle)
+    os.link(part, path)
+    part.unlink()
+    sync_directory(path.parent)
+
+
+def size_of(path: Path) -> int:
+    """Its octets; 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def read(path: Path, start: int, end: int) -> Iterator[bytes]:
+    """The octets between, in blocks; fewer where the file is shorter."""
+    with path.open("rb") as stream:
+        stream.seek(start)
+        left = end - start
+        while left > 0 and (block := stream.read(min(BLOCK, left))):
+            left -= len(block)
+            yield block

@@ -1,0 +1,218 @@
+"""A mailbox as a directory of parts: which one is written to, and what is done about what a crash left there.
+
+Only the newest part is ever written to. What stands behind its last mark is of an Append that was not answered:
+
+    entries without their octets, or a beginning of them     cut away: nobody was told of them
+    entries with all their octets                            kept, and marked
+    anything else                                            not ours: left alone, the next part is begun
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ...errors import MailboxError
+from ...model import MailboxName, display
+from . import disk
+from .index import SUFFIX, Head, Mark
+from .lock import file_lock
+from .part import MBOX, Part
+
+LAYOUTS: dict[str, str] = {"month": "%Y-%m", "year": "%Y", "one": "all"}
+# A damaged index may have given uids that it does not show any more: they are not given again.
+JUMP = 1_000_000
+
+_PLAIN = re.compile(r"[^\w @+,=~-]", re.ASCII)
+# What a program that knows nothing of us appends: never part of a line of ours that was torn off.
+_STRANGE = re.compile(
+    rb"\nFrom |From \S+ +(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) +(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+)
+_STRANGE_OCTETS = 400
+
+Notices = list[tuple[str, bytes]]
+
+
+class Folder:
+    """One mailbox below ``root``. Every method that writes needs ``run_lock`` on ``directory``."""
+
+    def __init__(
+        self, root: Path, mailbox: MailboxName, *, layout: str, clock: Callable[[], float], notices: Notices
+    ) -> None:
+        self.mailbox = mailbox
+        self.directory = root.joinpath(*map(_level, mailbox.levels))
+        self.parts: list[Part] = []  # by uid, the newest last
+        self._layout = LAYOUTS[layout]
+        self._clock = clock
+        self._notices = notices
+
+    # --- reading ----------------------------------------------------------------------------
+
+    def exists(self) -> bool:
+        return any(self.directory.glob("*" + MBOX + SUFFIX))
+
+    def refresh(self) -> None:
+        """Takes in what other runs have written."""
+        known = {part.index_path.name: part for part in self.parts}
+        names = {path.name for path in self.directory.glob("*" + MBOX + SUFFIX)}
+        stale = [part for part in self.parts[-1:] if part.is_stale()]
+        for part in stale:
+            part.forget()
+        if names != known.keys() or stale:
+            parts = [known.get(name) or Part(self.directory / name.removesuffix(SUFFIX)) for name in names]
+            self.parts = sorted(parts, key=lambda part: (part.first, part.path.name))
+
+    @property
+    def uidvalidity(self) -> int:
+        heads = [part.index.head for part in self.parts]
+        return next((head.uidvalidity for head in reversed(heads) if head is not None), 0)
+
+    @property
+    def uidnext(self) -> int:
+        return max([0, *(part.last for part in self.parts)]) + 1
+
+    # --- writing ----------------------------------------------------------------------------
+
+    def make(self) -> None:
+        """Makes the mailbox, where there is none."""
+        disk.make_directory(self.directory)
+        if not self.exists():
+            self._begin(first=1)
+        self.refresh()
+
+    def tail(self) -> Part:
+        """The part that takes the next message, whole and marked to its end."""
+        self.refresh()
+        if not self.parts:
+            raise MailboxError(f"the mailbox {self.mailbox} does not exist")
+        self._settle()
+        part = self.parts[-1]
+        return part if self._is_current(part) else self._begin(first=self.uidnext)
+
+    def settle(self) -> None:
+        """Puts right what a crash left; the part of a new month is not begun yet."""
+        self.refresh()
+        self._settle()
+
+    def _settle(self) -> None:
+        if why := self._mend(self.parts[-1]):
+            part = self._begin(first=self.uidnext + JUMP)
+            self._notices.append((f"{why}; it is left as it is, and {part.path.name} goes on", b""))
+
+    def _period(self) -> str:
+        return datetime.fromtimestamp(self._clock(), UTC).strftime(self._layout)
+
+    def _is_current(self, part: Part) -> bool:
+        return part.path.name.removesuffix(MBOX).partition(".")[0] == self._period()
+
+    def _begin(self, *, first: int) -> Part:
+        """A new part of this period, under the first name that nobody has."""
+        period, number = self._period(), 1
+        while True:
+            part = Part(self.directory / (period + (f".{number}" if number > 1 else "") + MBOX))
+            number += 1
+            if part.path.exists() or part.index_path.exists():
+                continue
+            after = self.uidnext - 1
+            # Seconds since the epoch: a mailbox that is made again has another one (RFC 3501 §2.3.1.1).
+            uidvalidity = self.uidvalidity or max(1, int(self._clock()))
+            disk.create(part.index_path, Head(self.mailbox, uidvalidity, first, after).line())
+            disk.create(part.path)
+            self.refresh()
+            return self.parts[-1]
+
+    # --- after a crash ----------------------------------------------------------------------
+
+    def _mend(self, part: Part) -> str:
+        """Why the part can take no message, or nothing; then it ends with its last mark."""
+        index = part.index
+        name = display(part.path.name)
+        if index.head is None or index.bad:
+            return f"the index of {name} is damaged"
+        if not part.path.exists():
+            if index.uids:
+                return f"{name} is missing"
+            disk.create(part.path)
+        size = part.size()
+        is_torn = bool(index.tail) or disk.size_of(part.index_path) != index.size
+        if index.marked == len(index) and size == index.end and not is_torn:
+            return ""
+        with file_lock(part.path, self._notices):
+            kept = self._accept(part, size)
+            end = index.ends[kept - 1] if kept else 0
+            if kept < index.marked:
+                return f"{name} is shorter than its index says"
+            surplus = size - end
+            is_ours = not surplus or (kept < len(index) and self._is_torn(part, kept, end, size))
+            if surplus and kept == len(index) and is_torn:
+                return f"the index of {name} is damaged"
+            if surplus and is_ours:
+                # Before the index: without its entry nobody would know that it is ours.
+                disk.cut(part.path, end)
+                self._notices.append((f"Cut {surplus:,} octets of an unfinished message from the end of {name}", b""))
+            disk.cut(part.index_path, index.drop(kept))
+            index.tail.clear()
+            if not is_ours:
+                return f"{name} holds {surplus:,} octets that popferry did not write"
+            self._mark(part, end)
+        return ""
+
+    def _accept(self, part: Part, size: int) -> int:
+        """How many entries, from the first, have their octets in the file. Those behind the last mark are read."""
+        index = part.index
+        count = index.marked if not index.marked or index.ends[index.marked - 1] <= size else index.marked - 1
+        if count < index.marked:
+            return count
+        for _, entry in index.entries(index.marked):
+            end = index.ends[count - 1] if count else 0
+            if entry is None or entry.offset != end or entry.end > size or not part.is_whole(entry):
+                break
+            count += 1
+        return count
+
+    def _is_torn(self, part: Part, kept: int, end: int, size: int) -> bool:
+        """Whether what stands behind ``end`` is the beginning of the next message of ours, and nothing else."""
+        entry = part.index.entry(kept)
+        if entry is None or entry.offset != end or size - end >= entry.length:
+            return False
+        line = entry.from_line
+        before = b""
+        for number, block in enumerate(disk.read(part.path, end, size)):
+            if not number:
+                if block[: len(line)] != line[: len(block)]:
+                    return False
+                block = block[len(line) :]
+            if _STRANGE.search(before + block):
+                return False
+            before = (before + block)[-_STRANGE_OCTETS:]
+        return True
+
+    def _mark(self, part: Part, end: int) -> None:
+        """Says durably that the part is whole up to its end, after making it so."""
+        with part.path.open("rb") as stream:
+            disk.sync(stream.fileno())
+        append_index(part, [Mark(end).line()])
+        part.index.take(Mark(end), 0, disk.size_of(part.index_path))
+
+
+def append_index(part: Part, lines: list[bytes], *, is_synced: bool = True) -> None:
+    """Writes lines behind the last one of the index."""
+    handle = os.open(part.index_path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+    try:
+        disk.write(handle, [b"".join(lines)])
+        if is_synced:
+            disk.sync(handle)
+    finally:
+        os.close(handle)
+
+
+def _level(level: str) -> str:
+    """A level of the name as the name of a directory: no separator, no dot, nothing that a shell or a disk minds."""
+    return "".join(char if char.isalpha() or not _PLAIN.match(char) else _escaped(char) for char in level)
+
+
+def _escaped(char: str) -> str:
+    return "".join(f"%{octet:02X}" for octet in char.encode("utf-8"))

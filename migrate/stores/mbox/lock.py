@@ -1,0 +1,98 @@
+"""Locks: ours among popferry runs, and the pair that other mail programs honour (dotlock and fcntl).
+
+``Busy`` says that somebody else holds one now: the caller tries again, and in the end tells what it says.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...model import display
+from . import disk
+
+NOTE_LIMIT = 200  # octets of somebody's dotlock that are read
+_OURS = b"popferry "
+
+
+class Busy(Exception):
+    """Somebody else holds a lock; the text says who, and what to do."""
+
+
+@contextmanager
+def run_lock(directory: Path, *, shared: bool = False) -> Iterator[None]:
+    """One popferry at a time writes here; freed by the kernel when it dies. With ``shared`` nobody writes meanwhile.
+
+    A reader that may not write here, or finds no lock, goes without.
+    """
+    path = directory / ".lock"
+    flags = os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT
+    try:
+        handle = os.open(path, flags | os.O_NOFOLLOW, 0o600)
+    except (FileNotFoundError, PermissionError):
+        if not shared:
+            raise
+        yield
+        return
+    try:
+        try:
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Busy(f"another popferry writes to {display(str(directory), 1000)}") from error
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def file_lock(path: Path, notices: list[tuple[str, bytes]]) -> Iterator[int]:
+    """The mbox file, open for appending under both locks.
+
+    Needs ``run_lock``: a dotlock of ours is then one that a dead run left.
+    """
+    dotlock = path.with_name(path.name + ".lock")
+    _take(dotlock, notices)
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW)
+        try:
+            try:
+                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError) as error:
+                raise Busy(f"another program holds {display(str(path), 1000)}") from error
+            yield handle
+        finally:
+            os.close(handle)
+    finally:
+        dotlock.unlink(missing_ok=True)
+
+
+def _take(dotlock: Path, notices: list[tuple[str, bytes]]) -> None:
+    part = dotlock.with_name(dotlock.name + ".part")
+    part.write_bytes(_OURS + b"%d\n" % os.getpid())
+    try:
+        try:
+            os.link(part, dotlock)  # whole at once: an empty one could not be told from somebody else's
+        except FileExistsError as error:
+            holder, age_s = _holder(dotlock)
+            if not holder.startswith(_OURS):
+                raise Busy(
+                    f"another program holds {display(str(dotlock), 1000)}, made {age_s:,.0f} s ago"
+                    f"{f' by {display(holder)}' if holder else ''}; if none is running, remove that file"
+                ) from error
+            notices.append((f"Removed {display(str(dotlock), 1000)}, left by a run that was killed", holder))
+            os.replace(part, dotlock)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _holder(dotlock: Path) -> tuple[bytes, float]:
+    """What the dotlock says of its holder, and its age in seconds."""
+    try:
+        facts = dotlock.lstat()
+        return b"".join(disk.read(dotlock, 0, NOTE_LIMIT)).strip(), max(0.0, time.time() - facts.st_mtime)
+    except OSError:
+        return b"", 0.0  # gone again, or not ours to read

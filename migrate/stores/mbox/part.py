@@ -1,0 +1,119 @@
+"""One mbox file with its index: its entries, and the octets of its messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+from ...model import HEADER_LIMIT
+from ...wire.mbox import Splitter, decode
+from . import disk
+from .index import SUFFIX, Entry, Index
+
+MBOX = ".mbox"
+
+
+class Part:
+    """A file of a mailbox. The index is read when it is first asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.index_path = path.with_name(path.name + SUFFIX)
+        self._index: Index | None = None
+
+    @property
+    def index(self) -> Index:
+        if self._index is None:
+            self._index = Index(self.index_path)
+        return self._index
+
+    def forget(self) -> None:
+        """The index is read anew when it is asked for again."""
+        self._index = None
+
+    def is_stale(self) -> bool:
+        """Whether somebody has written to the index since it was read."""
+        return self._index is not None and disk.size_of(self.index_path) != self._index.size
+
+    @property
+    def has_index(self) -> bool:
+        return self.index_path.exists()
+
+    @property
+    def first(self) -> int:
+        """The lowest uid that a message of it can have."""
+        head = self.index.head
+        return head.first if head else self.index.uids[0] if len(self.index) else 0
+
+    @property
+    def last(self) -> int:
+        """The highest uid of it that is known, or the one before its first."""
+        return self.index.uids[-1] if len(self.index) else self.first - 1
+
+    def size(self) -> int:
+        return disk.size_of(self.path)
+
+    # --- messages ---------------------------------------------------------------------------
+
+    def is_whole(self, entry: Entry) -> bool:
+        """Whether the file holds the entry's octets as they were stored."""
+        digest = sha256()
+        octets = 0
+        for block in disk.read(self.path, entry.offset, entry.end):
+            digest.update(block)
+            octets += len(block)
+        return octets == entry.length and digest.digest() == entry.stored
+
+    def blocks(self, entry: Entry) -> Iterator[bytes]:
+        """The octets of the message, as the file has them now."""
+        return decode(body(disk.read(self.path, entry.offset, entry.end - 1)), entry.note)
+
+    def header(self, entry: Entry) -> bytes:
+        """The first octets of the message: its header, and perhaps some of what follows."""
+        return beginning(self.blocks(entry))
+
+    # --- octets that the index does not know ------------------------------------------------
+
+    def strangers(self, size: int) -> Iterator[tuple[int, int]]:
+        """Offset and end of each range of the first ``size`` octets that no entry covers."""
+        place = 0
+        for _, entry in self.index.entries():
+            if entry is None:
+                continue
+            if entry.offset > place:
+                yield place, min(entry.offset, size)
+            place = max(place, entry.end)
+        if place < size:
+            yield place, size
+
+    def split(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Offset and end of each message in that range. Octets in front of the first one are given as one, too."""
+        splitter = Splitter(start)
+        place = start
+        for block in disk.read(self.path, start, end):
+            for beginning in splitter.update(block):
+                if beginning > place:
+                    yield place, beginning
+                place = beginning
+        yield place, end
+
+
+def body(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """The stored lines without the From_ line, which is the first one."""
+    for block in blocks:
+        _, found, rest = block.partition(b"\n")
+        if found:
+            yield rest
+            break
+    yield from blocks
+
+
+def beginning(blocks: Iterator[bytes]) -> bytes:
+    """So much of a message that its header is in it, up to HEADER_LIMIT."""
+    octets = b""
+    for block in blocks:
+        octets += block
+        if b"\n\r\n" in octets or b"\n\n" in octets or len(octets) >= HEADER_LIMIT:
+            break
+    return octets[:HEADER_LIMIT]

@@ -1,0 +1,198 @@
+"""mbox files as a source: every message of the indexes with its exact octets, and every one that no index knows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ...commands import CloseSource, Command, Digest, Fetch, ListSource, OpenSource, SourceFacts
+from ...errors import Cause, MessageError, Retry, StoreError
+from ...model import DateSource, InternalDate, Message, MessageRef, display
+from ...wire.mbox import FROM, date_of, decode, foreign_note, survey
+from ..base import Collector
+from . import disk
+from .lock import run_lock
+from .part import MBOX, Part, beginning, body
+from .session import WAIT_S, PatientSession
+
+Wanted = Callable[[bytes, datetime | None], bool]
+
+
+class Place(NamedTuple):
+    """Where one message stands: an entry of an index, or octets that none knows."""
+
+    part: Part
+    entry: int | None
+    offset: int = 0
+    end: int = 0
+
+
+class MboxReader(PatientSession):
+    """Reads one file, or every mbox file below a directory. Never deletes anything.
+
+    ``wanted`` chooses by header and internal date which messages are listed.
+    """
+
+    kinds = (OpenSource, ListSource, Fetch, CloseSource)
+    opens = OpenSource
+
+    def __init__(
+        self,
+        root: Path,
+        digester: Callable[[], Digest],
+        spill_dir: Path,
+        *,
+        wanted: Wanted | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        wait_s: float = WAIT_S,
+    ) -> None:
+        super().__init__(monotonic=monotonic, wait_s=wait_s)
+        self._root = root
+        self._digester = digester
+        self._spill_dir = spill_dir
+        self._wanted = wanted
+        self._places: list[Place] = []
+        self._refs: list[MessageRef] = []
+
+    def submit(self, command: Command) -> None:
+        if isinstance(command, OpenSource) and command.may_release:
+            raise TypeError("nothing is ever deleted from mbox files")
+        super().submit(command)
+
+    def carry_out(self, command: Command) -> Any:
+        with disk.translated(self._root):
+            match command:
+                case OpenSource():
+                    return self._open()
+                case ListSource():
+                    return self._refs
+                case Fetch(ref=ref):
+                    return self._fetch(ref)
+                case CloseSource():
+                    self.close()
+                    return None
+                case _:
+                    raise TypeError(f"{type(self).__name__} does not know {type(command).__name__}")
+
+    def close(self) -> None:
+        super().close()
+        self._places, self._refs = [], []
+
+    # --- listing ----------------------------------------------------------------------------
+
+    def _open(self) -> SourceFacts:
+        if not self._root.exists():
+            raise StoreError(f"there is no {display(str(self._root), 1000)}", cause=Cause.UNUSABLE, retry=Retry.NEVER)
+        self._places, self._refs = [], []
+        for part in parts_below(self._root):
+            with run_lock(part.path.parent, shared=True):
+                places = list(self._listed(part))
+            for place, uid, octets in places:
+                self._places.append(place)
+                self._refs.append(MessageRef(uid, len(self._places), octets))
+        return SourceFacts(
+            greeting=f"mbox files in {display(str(self._root), 1000)}",
+            messages=len(self._refs),
+            octets=sum(ref.octets or 0 for ref in self._refs),
+            has_uids=True,
+            may_delete_on_fetch=False,
+        )
+
+    def _listed(self, part: Part) -> Iterator[tuple[Place, bytes, int]]:
+        """The messages of a file, in the order in which they stand there."""
+        size = part.size()
+        found: list[tuple[int, Place, bytes, int]] = []
+        if part.has_index:
+            uidvalidity = part.index.head.uidvalidity if part.index.head else 0
+            for number, entry in part.index.entries():
+                if entry is None or (number >= part.index.marked and entry.end > size):
+                    continue  # of a backup that was interrupted: nobody was told of it
+                if self._wanted is None or self._wanted(part.header(entry), entry.internaldate.when):
+                    uid = b"%d.%d" % (uidvalidity, entry.uid)
+                    found.append((entry.offset, Place(part, number), uid, entry.octets))
+        for start, end in part.strangers(size) if part.has_index else [(0, size)]:
+            for offset, stop in part.split(start, end):
+                stranger = self._stranger(part, offset, stop)
+                if stranger is not None:
+                    found.append((offset, Place(part, None, offset, stop), *stranger))
+        found.sort(key=lambda one: one[0])
+        yield from (one[1:] for one in found)
+
+    def _stranger(self, part: Part, offset: int, end: int) -> tuple[bytes, int] | None:
+        """UIDL and size of a message that no index knows, named by its content; None where it is not wanted or none."""
+        line = _first_line(part, offset, end)
+        if not line.startswith(FROM):
+            if end > offset:
+                text = f"{end - offset:,} octets of {display(part.path.name)} at offset {offset:,} are no message"
+                self.notices.append((f"{text}; they are left out", b""))
+            return None
+        if self._wanted is not None and not self._wanted(beginning(_foreign(part, offset, end)), date_of(line)):
+            return None
+        digest = sha256()
+        octets = 0
+        for block in _foreign(part, offset, end):
+            digest.update(block)
+            octets += len(block)
+        return digest.hexdigest().encode("ascii"), octets
+
+    # --- fetching ---------------------------------------------------------------------------
+
+    def _fetch(self, ref: MessageRef) -> Message:
+        if not 0 < ref.number <= len(self._refs) or self._refs[ref.number - 1].uid != ref.uid:
+            raise MessageError("the source has no such message")
+        place = self._places[ref.number - 1]
+        if place.entry is None:
+            message = self._collect(_foreign(place.part, place.offset, place.end))
+            when = date_of(_first_line(place.part, place.offset, place.end))
+            return replace(message, internaldate=InternalDate(when, DateSource.STORE) if when else None)
+        entry = place.part.index.entry(place.entry)
+        name = display(place.part.path.name)
+        if entry is None:
+            raise MessageError(f"its line in the index of {name} is damaged")
+        message = self._collect(place.part.blocks(entry))
+        if message.fingerprint.exact != entry.exact:
+            message.discard()
+            raise MessageError(
+                f"uid {entry.uid} in {name} at offset {entry.offset} is damaged",
+                hint="popferry verify DIR names all that is. Another copy of the backup may have it whole.",
+            )
+        return replace(message, flags=entry.flags, internaldate=entry.internaldate)
+
+    def _collect(self, blocks: Iterator[bytes]) -> Message:
+        collector = Collector(self._digester, self._spill_dir)
+        try:
+            for block in blocks:
+                collector.update(block)
+            return collector.finish()
+        except BaseException:
+            collector.abandon()
+            raise
+
+
+def parts_below(root: Path) -> list[Part]:
+    """Every mbox file, those of a mailbox by uid; or the one that ``root`` is."""
+    if root.is_file():
+        return [Part(root)]
+    names = {path for path in root.rglob("*" + MBOX) if path.is_file()}
+    # A file may be lost and its index left.
+    names |= {path.with_name(path.stem) for path in root.rglob("*" + MBOX + ".index")}
+    parts = [Part(path) for path in names]
+    return sorted(parts, key=lambda part: (part.path.parent, part.first if part.has_index else 0, part.path.name))
+
+
+def _first_line(part: Part, offset: int, end: int) -> bytes:
+    return next(disk.read(part.path, offset, min(end, offset + 1000)), b"").partition(b"\n")[0]
+
+
+def _foreign(part: Part, offset: int, end: int) -> Iterator[bytes]:
+    """The octets of a message that somebody else wrote there, with the line ends that mail has."""
+    # The empty line behind it is of the format; the last message of a file may lack it.
+    last = b"".join(disk.read(part.path, max(offset, end - 2), end))
+    stop = end - 1 if last == b"\n\n" else end
+    note = foreign_note(survey(body(disk.read(part.path, offset, stop))))
+    return decode(body(disk.read(part.path, offset, stop)), note)

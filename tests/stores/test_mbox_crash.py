@@ -1,0 +1,190 @@
+"""The unchanged engine into mbox files: it dies at every step on the disk, and every message is there once."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from migrate.commands import Command, DestFacts, OpenDest, OpenSource
+from migrate.errors import Exit
+from migrate.events import Scanned, Verified
+from migrate.model import INBOX, Dedupe, Verify
+from migrate.stores.base import Session
+from migrate.stores.mbox import MboxAppender, disk
+from tests.engine.support import Between, Crash, letter
+from tests.support.mailgen import odd_messages
+
+from .mbox_rig import DECEMBER, NOVEMBER, checked, held
+
+MESSAGES = [letter(number) for number in range(5)] + [
+    letter(0),
+    letter(5, body=b"\r\nFrom x\r\n>From y"),
+    b"\nlf\nonly",
+]
+
+
+class _Small(MboxAppender):
+    """Takes three messages at a time, so that there are several steps between."""
+
+    def _facts(self) -> DestFacts:
+        facts = super()._facts()
+        return DestFacts(facts.greeting, facts.has_uids, facts.is_atomic, None, in_flight=2, batch_count=3)
+
+
+class IntoFiles(Between):
+    """A maildrop in memory, and a directory of mbox files."""
+
+    def __init__(self, scratch: Path, messages: list[bytes]) -> None:
+        super().__init__(scratch, messages)
+        self.root = scratch / "backup"
+        self.now = NOVEMBER
+        self.policy = self._policy({"mailbox": INBOX, "dedupe": Dedupe.OFF, "verify": Verify.FULL})
+
+    def _open(self, command: OpenSource | OpenDest) -> Session:
+        if isinstance(command, OpenSource):
+            return super()._open(command)
+        session = _Small(self.root, clock=lambda: self.now, wait_s=0.0)
+        carry_out = session.carry_out
+
+        def watched(command: Command) -> Any:
+            self.sent.append(command)
+            return carry_out(command)
+
+        session.carry_out = watched  # type: ignore[method-assign]
+        return session
+
+    def assert_all_there_once(self, where: object = "") -> None:
+        assert Counter(one.octets for one in held(self.root)) == self.source(), where
+        assert checked(self.root)[0] == [], where
+
+
+class Frail:
+    """A disk whose power goes at the ``last`` step: nothing of it is done, half of it, or all."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, last: int, share: float) -> None:
+        self.steps = 0
+        self.last = last
+        self.share = share
+        for name in ("sync", "cut"):
+            monkeypatch.setattr(disk, name, self._whole(getattr(disk, name)))
+        real = disk.write
+
+        def write(handle: int, blocks: Iterable[bytes]) -> None:
+            octets = b"".join(blocks)
+            if self._is_over():
+                real(handle, [octets[: int(len(octets) * self.share)]])
+                raise Crash
+            real(handle, [octets])
+
+        monkeypatch.setattr(disk, "write", write)
+
+    def _is_over(self) -> bool:
+        self.steps += 1
+        return self.steps == self.last
+
+    def _whole(self, real: Callable[..., None]) -> Callable[..., None]:
+        def step(*words: Any) -> None:
+            if self._is_over():
+                if self.share >= 0.5:
+                    real(*words)
+                raise Crash
+            real(*words)
+
+        return step
+
+
+def dies(there: IntoFiles, last: int, share: float, **changes: Any) -> bool:
+    """Whether the run got as far as that step, and died."""
+    with pytest.MonkeyPatch.context() as patch:
+        Frail(patch, last, share)
+        try:
+            there.migrate(**changes)
+        except Crash:
+            return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("share", "later"),
+    [(0.0, NOVEMBER), (0.5, NOVEMBER), (1.0, NOVEMBER), (0.5, DECEMBER)],
+    ids=["nothing", "half", "all", "half, next month"],
+)
+def test_a_run_that_dies_at_any_step_on_the_disk_is_completed_by_the_next(
+    tmp_path: Path, share: float, later: float, record_property: Callable[[str, object], None]
+) -> None:
+    last = 0
+    is_over = False
+    while not is_over:
+        last += 1
+        scratch = tmp_path / str(last)
+        scratch.mkdir()
+        there = IntoFiles(scratch, MESSAGES)
+        is_over = not dies(there, last, share)
+        there.now = later
+        assert there.migrate() is Exit.OK
+        there.assert_all_there_once(last)
+        shutil.rmtree(scratch)
+    assert last > 25
+    record_property("steps on the disk", last - 1)
+
+
+def test_a_run_that_dies_twice_is_completed_by_the_third(tmp_path: Path) -> None:
+    rng = random.Random(20261126)
+    for trial in range(120):
+        scratch = tmp_path / str(trial)
+        scratch.mkdir()
+        there = IntoFiles(scratch, MESSAGES)
+        first, second = (rng.randrange(1, 40), rng.random()), (rng.randrange(1, 12), rng.random())
+        dies(there, *first)
+        dies(there, *second)
+        assert there.migrate() is Exit.OK
+        there.assert_all_there_once((trial, first, second))
+        shutil.rmtree(scratch)
+
+
+def test_a_second_run_stores_nothing(tmp_path: Path) -> None:
+    there = IntoFiles(tmp_path, MESSAGES)
+    assert there.migrate() is Exit.OK
+    before = {path: path.read_bytes() for path in there.root.rglob("*") if path.is_file()}
+    assert sum(event.messages for event in there.all(Verified) if event.proof == "octets") == len(MESSAGES)
+    there.now = DECEMBER
+    assert there.migrate() is Exit.OK
+    assert there.appended() == 0
+    assert {path: path.read_bytes() for path in there.root.rglob("*") if path.is_file()} == before
+
+
+def test_with_the_state_file_lost_nothing_is_stored_twice(tmp_path: Path) -> None:
+    there = IntoFiles(tmp_path, MESSAGES)
+    assert there.migrate() is Exit.OK
+    stored = Counter(one.octets for one in held(there.root))
+    for path in tmp_path.glob("state.sqlite*"):
+        path.unlink()
+    assert there.migrate(dedupe=Dedupe.CONTENT) is Exit.OK
+    assert there.one(Scanned).messages == len(MESSAGES)
+    assert Counter(one.octets for one in held(there.root)) == stored
+
+
+def test_odd_messages_are_proved_octet_for_octet(tmp_path: Path) -> None:
+    there = IntoFiles(tmp_path, [octets for octets in odd_messages().values() if octets])
+    assert there.migrate() is Exit.OK
+    there.assert_all_there_once()
+    assert [event.proof for event in there.all(Verified)] == ["octets"] * len(there.all(Verified))
+
+
+def test_what_was_damaged_is_stored_again_after_the_file_was_put_aside(tmp_path: Path) -> None:
+    """The recipe of docs/backup.md."""
+    there = IntoFiles(tmp_path, MESSAGES)
+    assert there.migrate() is Exit.OK
+    path = there.root / "INBOX" / "2026-11.mbox"
+    path.rename(tmp_path / "damaged.mbox")
+    path.with_name("2026-11.mbox.index").rename(tmp_path / "damaged.mbox.index")
+    for state in tmp_path.glob("state.sqlite*"):
+        state.unlink()
+    assert there.migrate() is Exit.OK
+    there.assert_all_there_once()

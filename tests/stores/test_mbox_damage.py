@@ -1,0 +1,276 @@
+"""A backup that was damaged: the damage is always named, what is whole comes back, and the next run goes on."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from migrate.commands import Append, Fetch, ListSource, OpenSource
+from migrate.errors import MessageError
+from migrate.model import INBOX
+from migrate.rules.dedupe import Digester
+from migrate.stores.mbox import MboxReader
+from migrate.stores.mbox.folder import JUMP
+from tests.support.mailgen import odd_messages
+
+from .contract import LANE, letter, octets_of, play, value
+from .mbox_rig import DECEMBER, checked, held, opened, store
+
+SEED = 20261126
+ODD = [octets for octets in odd_messages().values() if 0 < len(octets) < 20_000]
+NEW = b"Subject: the next one\r\n\r\nNew\r\n"
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A backup of two months, each of several batches."""
+    root = tmp_path_factory.mktemp("sound") / "backup"
+    store(root, ODD[:20])
+    store(root, ODD[20:40], now=DECEMBER)
+    assert checked(root)[0] == []
+    return root
+
+
+@pytest.fixture
+def fresh(sound: Path, tmp_path: Path) -> Callable[[], Path]:
+    """Makes a copy of it, each time anew."""
+    root = tmp_path / "backup"
+
+    def copy() -> Path:
+        shutil.rmtree(root, ignore_errors=True)
+        shutil.copytree(sound, root)
+        return root
+
+    return copy
+
+
+def files(root: Path) -> list[Path]:
+    return sorted(path for path in root.rglob("2026*") if path.is_file())
+
+
+def served(root: Path, scratch: Path) -> Iterator[bytes | MessageError]:
+    """What the directory serves, message by message."""
+    scratch.mkdir(exist_ok=True)
+    reader = MboxReader(root, Digester, scratch)
+    value(reader, OpenSource())
+    for ref in value(reader, ListSource()):
+        (outcome,) = play(reader, Fetch(ref))
+        assert outcome.error is None or isinstance(outcome.error, MessageError)
+        yield outcome.error or octets_of(outcome.value)
+
+
+def test_one_flipped_bit_is_always_found_and_costs_one_message(
+    fresh: Callable[[], Path], tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    rng = random.Random(SEED)
+    root = fresh()
+    whole = Counter(held_octets(root))
+    sizes = [path.stat().st_size for path in files(root)]
+    trials = 400
+    for trial in range(trials):
+        path = rng.choices(files(root), sizes)[0]
+        before = path.read_bytes()
+        place, bit = rng.randrange(len(before)), 1 << rng.randrange(8)
+        path.write_bytes(before[:place] + bytes([before[place] ^ bit]) + before[place + 1 :])
+        findings, _ = checked(root)
+        where = (trial, path.name, place, bit)
+        assert findings, where
+        assert findings[0].file == f"INBOX/{path.name.removesuffix('.index')}", where
+        if trial % 10 == 0:
+            good = Counter(one for one in served(root, tmp_path / "letters") if isinstance(one, bytes))
+            assert (whole - good).total() <= 1, where
+        path.write_bytes(before)
+    record_property("flipped bits, all found", trials)
+    assert checked(root)[0] == []
+
+
+def held_octets(root: Path) -> list[bytes]:
+    return [one.octets for one in held(root)]
+
+
+def test_a_flipped_bit_of_a_message_is_named_by_file_offset_uid_and_digest(fresh: Callable[[], Path]) -> None:
+    root = fresh()
+    path = root / "INBOX" / "2026-11.mbox"
+    octets = path.read_bytes()
+    place = octets.index(b"\nSubject: ") + 4
+    path.write_bytes(octets[:place] + b"!" + octets[place + 1 :])
+    ((finding,), told) = checked(root)
+    assert (finding.file, finding.offset, finding.uid) == ("INBOX/2026-11.mbox", 0, 1)
+    assert finding.message == exact_of(ODD[0])
+    assert "damaged" in finding.what
+    assert (told.files, told.messages) == (2, 40)
+    assert told.octets == sum(path.stat().st_size for path in files(root) if path.suffix == ".mbox")
+
+
+def exact_of(octets: bytes) -> str:
+    digester = Digester()
+    digester.update(octets)
+    return digester.finish().exact.hex()
+
+
+@pytest.mark.parametrize("which", [".mbox", ".index"])
+def test_a_truncated_file_is_found_earlier_messages_come_back_and_the_next_run_goes_on(
+    fresh: Callable[[], Path], tmp_path: Path, which: str
+) -> None:
+    rng = random.Random(SEED)
+    for trial in range(60):
+        root = fresh()
+        path = root / "INBOX" / f"2026-12.mbox{'.index' if which == '.index' else ''}"
+        octets = path.read_bytes()
+        size = rng.randrange(len(octets))
+        path.write_bytes(octets[:size])
+        before = held_octets(root)
+        findings, _ = checked(root)
+        # A whole last line that is missing from the index shows as octets that it does not know.
+        assert findings, (trial, size)
+        store(root, [NEW], now=DECEMBER)
+        good = [one for one in served(root, tmp_path / "letters") if isinstance(one, bytes)]
+        intact = ODD[:20] + [one for one in before[20:] if one in ODD]
+        assert not Counter(intact) - Counter(good), (trial, size)
+        assert good.count(NEW) == 1
+        uids = [one.uid for one in held(root)]
+        assert len(set(uids)) == len(uids), (trial, size)
+
+
+def test_an_index_that_lost_lines_gives_no_uid_twice(fresh: Callable[[], Path]) -> None:
+    root = fresh()
+    path = root / "INBOX" / "2026-12.mbox.index"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-6]))
+    store(root, [NEW], now=DECEMBER)
+    assert max(one.uid for one in held(root)) > 40 + JUMP - 10
+
+
+def test_a_line_taken_out_of_the_index_is_missed(fresh: Callable[[], Path]) -> None:
+    root = fresh()
+    path = root / "INBOX" / "2026-11.mbox.index"
+    lines = path.read_bytes().splitlines(keepends=True)
+    gone = next(number for number, line in enumerate(lines) if line.startswith(b'{"uid":7,'))
+    path.write_bytes(b"".join(lines[:gone] + lines[gone + 1 :]))
+    findings, _ = checked(root)
+    assert any(one.uid == 7 and "missing" in one.what for one in findings)
+    assert any("extra" in one.what for one in findings), "its octets are still there"
+
+
+@pytest.mark.parametrize(
+    "lost", ["2026-11.mbox", "2026-11.mbox.index", "2026-11.*", "2026-12.mbox", "2026-12.mbox.index"]
+)
+def test_a_lost_file_is_missed(fresh: Callable[[], Path], lost: str) -> None:
+    root = fresh()
+    for path in (root / "INBOX").glob(lost):
+        path.unlink()
+    findings, _ = checked(root)
+    assert findings
+    store(root, [NEW], now=DECEMBER)
+    assert NEW in held_octets(root)
+
+
+def test_a_message_cut_out_of_both_files_is_missed(fresh: Callable[[], Path]) -> None:
+    root = fresh()
+    for suffix in ("", ".index"):
+        path = root / "INBOX" / f"2026-11.mbox{suffix}"
+        octets = path.read_bytes()
+        end = octets.rindex(b'{"uid":20,') if suffix else octets.rindex(b"\n\nFrom ") + 2
+        path.write_bytes(octets[:end])
+    findings, _ = checked(root)
+    assert [(one.uid, one.file) for one in findings] == [(20, "INBOX/2026-12.mbox")]
+    assert "missing: uids 20 to 20" in findings[0].what
+
+
+# --- what a crash leaves ----------------------------------------------------------------------
+
+
+def unfinished(root: Path, tmp_path: Path, octets: bytes = NEW) -> tuple[bytes, bytes]:
+    """What an Append of these octets would add to file and index, entries first and the mark behind."""
+    other = tmp_path / "other"
+    shutil.copytree(root, other)
+    store(other, [octets], now=DECEMBER)
+    added = []
+    for suffix in ("", ".index"):
+        name = f"INBOX/2026-12.mbox{suffix}"
+        added.append((other / name).read_bytes()[(root / name).stat().st_size :])
+    shutil.rmtree(other)
+    return added[0], added[1]
+
+
+def append(root: Path, mbox: bytes, index: bytes) -> None:
+    for suffix, octets in (("", mbox), (".index", index)):
+        with (root / "INBOX" / f"2026-12.mbox{suffix}").open("ab") as stream:
+            stream.write(octets)
+
+
+def test_every_prefix_of_an_append_is_put_right(fresh: Callable[[], Path], tmp_path: Path) -> None:
+    mbox, index = unfinished(fresh(), tmp_path, b"Subject: x\r\n\r\n>From y\r\n")
+    entry, _ = index.splitlines(keepends=True)
+    states = [(b"", index[:size]) for size in range(0, len(entry) + 1, 7)]
+    states += [(mbox[:size], entry) for size in range(len(mbox) + 1)]
+    states += [(mbox, index[:size]) for size in range(len(entry), len(index))]
+    for number, (in_mbox, in_index) in enumerate(states):
+        root = fresh()
+        append(root, in_mbox, in_index)
+        store(root, [], now=DECEMBER)
+        assert checked(root)[0] == [], number
+        is_whole = in_mbox == mbox
+        assert len(held(root)) == 40 + is_whole, number
+        store(root, [NEW], now=DECEMBER)
+        assert [one.uid for one in held(root)] == list(range(1, 42 + is_whole)), number
+        assert len(files(root)) == 4, "no new file was needed"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda mbox: mbox[:20] + b"From bob@example.org Thu Nov 26 10:00:00 2026\n",
+        lambda mbox: mbox + b"x",
+        lambda mbox: b"From eve@example.org Thu Nov 26 10:00:00 2026\n\nx\n",
+        lambda mbox: b"\0" * len(mbox),
+        lambda mbox: mbox[:-9] + b"\0" * 9,
+        lambda mbox: mbox[:60] + b"\nFrom ",
+    ],
+    ids=["torn, then another's", "whole, and more", "another's", "zeros", "zeros at its end", "another's line"],
+)
+def test_what_may_be_somebody_elses_is_never_cut(
+    fresh: Callable[[], Path], tmp_path: Path, change: Callable[[bytes], bytes]
+) -> None:
+    root = fresh()
+    mbox, index = unfinished(root, tmp_path)
+    entry, _ = index.splitlines(keepends=True)
+    append(root, change(mbox), entry)
+    path = root / "INBOX" / "2026-12.mbox"
+    before = path.read_bytes()
+    store(root, [NEW], now=DECEMBER)
+    assert path.read_bytes() == before
+    assert (root / "INBOX" / "2026-12.2.mbox").is_file()
+    assert held_octets(root).count(NEW) == 1 + (change(mbox).startswith(mbox))
+
+
+def test_octets_that_lost_their_index_are_never_cut(fresh: Callable[[], Path], tmp_path: Path) -> None:
+    root = fresh()
+    mbox, index = unfinished(root, tmp_path)
+    append(root, mbox, index[:40])
+    path = root / "INBOX" / "2026-12.mbox"
+    before = path.read_bytes()
+    store(root, [ODD[0]], now=DECEMBER)
+    assert path.read_bytes() == before
+    assert Counter(served(root, tmp_path / "letters"))[NEW] == 1, "and it is given back"
+
+
+def test_a_batch_of_which_some_are_whole_keeps_these(fresh: Callable[[], Path], tmp_path: Path) -> None:
+    root = fresh()
+    other = tmp_path / "other"
+    shutil.copytree(root, other)
+    session = opened(other, now=DECEMBER)
+    batch = [b"N: %d\r\n\r\nText\r\n" % number for number in range(5)]
+    value(session, Append(LANE, INBOX, tuple(letter(octets, tmp_path) for octets in batch)))
+    mbox = (other / "INBOX" / "2026-12.mbox").read_bytes()[(root / "INBOX" / "2026-12.mbox").stat().st_size :]
+    index = (other / "INBOX" / "2026-12.mbox.index").read_bytes()
+    index = index[(root / "INBOX" / "2026-12.mbox.index").stat().st_size :]
+    append(root, mbox[: len(mbox) * 7 // 10], b"".join(index.splitlines(keepends=True)[:-1]))
+    store(root, [NEW], now=DECEMBER)
+    assert held_octets(root)[40:] == [*batch[:3], NEW]
+    assert checked(root)[0] == []
