@@ -272,3 +272,28 @@ class Recounted(Event):
     also_there: int = 0  # the others
     exit: int = 0
     problems: tuple[str, ...] = field(default=())
+
+
+# --- backups ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged(Event):
+    """Something in a backup is not as it was stored."""
+
+    file: str  # below the directory of the backup
+    offset: int | None  # in the file, where the message stands
+    uid: int | None
+    message: str  # the SHA-256 of its octets, as they were
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked(Event):
+    """Every octet of a backup was read."""
+
+    files: int
+    messages: int
+    octets: int  # of the files
+    damaged: int  # events Damaged before this one
+    exit: int

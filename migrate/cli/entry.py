@@ -33,6 +33,10 @@ def run(argv: Sequence[str]) -> Exit:
 
             return status.run(options)
         _forbid_dumps()
+        if options.command in ("backup", "restore"):
+            from . import backup
+
+            return backup.run(options)
         if options.command == "verify":
             from . import verify
 

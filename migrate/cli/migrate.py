@@ -33,17 +33,22 @@ def run(options: argparse.Namespace) -> Exit:
     return start(options, Face, run_job)
 
 
-def start(options: argparse.Namespace, make_face: Callable[..., Face], load: Callable[[], RunJob]) -> Exit:
+def start(
+    options: argparse.Namespace, make_face: Callable[..., Face], load: Callable[[], RunJob], job: Job | None = None
+) -> Exit:
     """Asks for the passwords and carries out what ``load`` gives: it imports what is heavy once they are known."""
-    job = job_of(options)
+    job = job or job_of(options)
     hide = Redactor()
     logfile.open_log(job.log_path, hide, verbose=options.verbose)
     face = make_face(sys.stdout, sys.stderr, manner_of(options, job), hide=hide, log=logfile.log_event)
     variables = job.secret_variables
-    source_secret = get_secret(job.source_password, job.source, side="source", withhold=variables)
-    hide.learn(job.source.user, source_secret)
-    dest_secret = get_secret(job.dest_password, job.dest, side="destination", withhold=variables)
-    hide.learn(job.dest.user, dest_secret)
+    source_secret = dest_secret = Secret("")
+    if job.source.path is None:
+        source_secret = get_secret(job.source_password, job.source, side="source", withhold=variables)
+        hide.learn(job.source.user, source_secret)
+    if job.dest.path is None:
+        dest_secret = get_secret(job.dest_password, job.dest, side="destination", withhold=variables)
+        hide.learn(job.dest.user, dest_secret)
     run_job = load()
     from ..driver import Stop
 
@@ -118,6 +123,8 @@ def job_of(options: argparse.Namespace) -> Job:
     dest = _pinned(dest, options.dest_pin, "--dest-pin")
     if options.max_delete is not None and options.delete_after is None:
         raise UsageError("--max-delete limits --delete-after, which is not given; nothing would be deleted")
+    if source.path is not None and options.delete_after is not None:
+        raise UsageError("--delete-after: mbox files only grow, nothing is deleted from them")
     return Job(
         source=source,
         dest=dest,

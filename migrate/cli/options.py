@@ -6,15 +6,16 @@ import argparse
 import difflib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import date
 from typing import Any, NoReturn
 
 from .. import __version__
 from ..errors import UsageError
 
-COMMANDS = ("migrate", "verify", "rebuild", "status")
-NOT_YET = ("backup", "restore", "doctor", "login")
-_ALL = "migrate, verify, rebuild and status"
+COMMANDS = ("migrate", "backup", "restore", "verify", "rebuild", "status")
+NOT_YET = ("doctor", "login")
+_ALL = "migrate, backup, restore, verify, rebuild and status"
 
 EXIT_CODES = """\
 exit codes (tens tell the side):
@@ -43,6 +44,7 @@ endpoints:
   imaps://alice@imap.example.org/Archive     993, TLS from the first octet; the path is the folder (default INBOX)
   imap://alice@imap.example.org              143, STARTTLS required
   pop3+insecure:// and imap+insecure://      clear text, to this machine only
+  mbox:/home/alice/mail                      mbox files: a directory, or as a source one file
 An @ in a user name is written as it is: pop3s://alice@example.org@pop.example.org
 
 passwords:
@@ -82,7 +84,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def _check_command(parser: Parser, argv: Sequence[str]) -> None:
     if not argv:
         raise UsageError(
-            "expected a command: migrate, verify, rebuild or status", hint="popferry --help shows what is possible."
+            f"expected a command: {_ALL.replace(' and ', ' or ')}", hint="popferry --help shows what is possible."
         )
     name = argv[0]
     if name in COMMANDS or name in ("-h", "--help", "--version"):
@@ -136,11 +138,29 @@ def _build() -> tuple[Parser, dict[str, Parser]]:
         epilog=f"{ENDPOINTS}\n\n{EXIT_CODES}",
     )
     _add_migrate(migrate)
+    backup = places.add_parser(
+        "backup",
+        help="keep a copy of a POP3 account in files; made for every night",
+        description="Copies every message of SOURCE that DIR does not have yet into mbox files, one for each month, "
+        "with an\nindex beside each. Files only grow; nothing is ever deleted, at either end.",
+        epilog=f"{ENDPOINTS}\n\n{EXIT_CODES}",
+    )
+    _add_backup(backup)
+    restore = places.add_parser(
+        "restore",
+        help="put a backup, or a part of it, back into an IMAP account",
+        description="Copies the messages of a backup into DEST, with their dates and flags. What DEST has already is "
+        "not copied again.",
+        epilog=f"{ENDPOINTS}\n\n{EXIT_CODES}",
+    )
+    _add_restore(restore)
     verify = places.add_parser(
         "verify",
-        help="compare both accounts, message by message, and say what differs",
-        description="Reads every message of SOURCE and of the folder at DEST, and says of each message of SOURCE "
-        "whether DEST\nhas it: octet for octet, with named changes, otherwise, or not. Changes nothing at either end.",
+        help="prove a backup, or compare both accounts, message by message",
+        description="With SOURCE and DEST: reads every message of SOURCE and of the folder at DEST, and says of each\n"
+        "message of SOURCE whether DEST has it: octet for octet, with named changes, otherwise, or not.\n"
+        "With the directory of a backup alone: reads every octet of it, and names what is not as it was stored.\n"
+        "Changes nothing.",
         epilog=f"{ENDPOINTS}\n\n{EXIT_CODES}",
     )
     _add_verify(verify)
@@ -159,7 +179,14 @@ def _build() -> tuple[Parser, dict[str, Parser]]:
         epilog=EXIT_CODES,
     )
     _add_status(status)
-    return parser, {"migrate": migrate, "verify": verify, "rebuild": rebuild, "status": status}
+    return parser, {
+        "migrate": migrate,
+        "backup": backup,
+        "restore": restore,
+        "verify": verify,
+        "rebuild": rebuild,
+        "status": status,
+    }
 
 
 def _add_migrate(parser: Parser) -> None:
@@ -193,8 +220,55 @@ def _add_migrate(parser: Parser) -> None:
     )
 
 
+def _add_backup(parser: Parser) -> None:
+    add = parser.add_argument
+    add("source", metavar="SOURCE", help="a POP3 account")
+    add("dest", metavar="DIR", help="the directory of the backup")
+    add("--source-password", metavar="WHERE", default="prompt", help="where its password is (default: prompt)")
+    add("--state", metavar="FILE", help="state file (default: one in the backup for each account)")
+    add("--dry-run", action="store_true", help="say what would happen, touch nothing")
+    add = parser.add_argument_group("what is copied, and how").add_argument
+    add("--layout", type=_one_of("month", "year", "one"), default="month", metavar="month|year|one",
+        help="a new file for each month, each year, or never (default: month)")  # fmt: skip
+    _add_dedupe(add, "off")
+    add("--limit", type=_whole(1), metavar="N", help="copy at most N messages in this run")
+    add("--accept-missing", action="store_true",
+        help="messages that left the source before they were copied are recorded as gone")  # fmt: skip
+    _add_link(parser.add_argument_group("connections"), "source")
+    _add_talk(parser, "say more: each message set aside, each duplicate")
+    # No upload of a dead run can arrive later, and reading back costs nothing here.
+    given = {"dry_run", "limit", "accept_missing"}
+    left = {name: value for name, value in _UNASKED.items() if name not in given}
+    parser.set_defaults(**left | {"verify": "full", "settle": 0.0}, folder=None, dest_password="prompt", dest_pin=None)
+
+
+def _add_restore(parser: Parser) -> None:
+    add = parser.add_argument
+    add("source", metavar="DIR", help="the directory of the backup, or one mbox file")
+    add("dest", metavar="DEST", help="an IMAP account, and the folder in it")
+    add("--dest-password", metavar="WHERE", default="prompt", help="where its password is (default: prompt)")
+    add("--state", metavar="FILE", help="state file (default: one for each backup, account and choice)")
+    add("--dry-run", action="store_true", help="say what would happen, touch nothing")
+    add = parser.add_argument_group("which messages (all that is given has to be true)").add_argument
+    add("--since", type=_day, metavar="YYYY-MM-DD", help="of this day or later")
+    add("--before", type=_day, metavar="YYYY-MM-DD", help="of an earlier day")
+    add("--from", dest="sender", metavar="TEXT", help="with this in their From")
+    add("--subject", metavar="TEXT", help="with this in their Subject")
+    add("--message-id", metavar="ID", help="with this Message-ID")
+    _add_place(parser.add_argument_group("what is copied, and how"))
+    link = parser.add_argument_group("connections")
+    link.add_argument("--connections", type=_whole(1, 32), default=1, metavar="N",
+        help="connections to the destination (default: 1)")  # fmt: skip
+    _add_settle(link)
+    _add_link(link, "dest")
+    _add_talk(parser, "say more: each message set aside, each duplicate")
+    given = {"dry_run", "connections", "settle"}
+    left = {name: value for name, value in _UNASKED.items() if name not in given}
+    parser.set_defaults(**left, source_password="prompt", source_pin=None)
+
+
 def _add_verify(parser: Parser) -> None:
-    _add_ends(parser)
+    _add_ends(parser, is_dest_needed=False)
     _add_place(parser.add_argument_group("what is compared"))
     _add_link(parser.add_argument_group("connections"))
     _add_talk(parser, "say more: each message that is there changed, or with other volatile headers")
@@ -225,10 +299,12 @@ _UNASKED: dict[str, Any] = {
 }
 
 
-def _add_ends(parser: Parser) -> None:
+def _add_ends(parser: Parser, *, is_dest_needed: bool = True) -> None:
     add = parser.add_argument
-    add("source", metavar="SOURCE", help="a POP3 account")
-    add("dest", metavar="DEST", help="an IMAP account, and the folder in it")
+    source = "a POP3 account" if is_dest_needed else "a POP3 account; without DEST the directory of a backup"
+    add("source", metavar="SOURCE", help=source)
+    nargs = {} if is_dest_needed else {"nargs": "?"}
+    add("dest", metavar="DEST", help="an IMAP account, and the folder in it", **nargs)  # type: ignore[arg-type]
     add("--source-password", metavar="WHERE", default="prompt", help="where its password is (default: prompt)")
     add("--dest-password", metavar="WHERE", default="prompt", help="where its password is (default: prompt)")
     add("--state", metavar="FILE", help="state file (default: one for each pair of accounts)")
@@ -237,8 +313,12 @@ def _add_ends(parser: Parser) -> None:
 def _add_place(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--folder", metavar="NAME", help="folder at the destination (default: the path of DEST, else INBOX)")
-    add("--dedupe", type=_one_of("content", "message-id", "off"), default="content", metavar="content|message-id|off",
-        help="which messages are the same (default: content)")  # fmt: skip
+    _add_dedupe(add, "content")
+
+
+def _add_dedupe(add: Callable[..., Any], default: str) -> None:
+    add("--dedupe", type=_one_of("content", "message-id", "off"), default=default, metavar="content|message-id|off",
+        help=f"which messages are the same (default: {default})")  # fmt: skip
 
 
 def _add_settle(group: argparse._ArgumentGroup) -> None:
@@ -246,10 +326,11 @@ def _add_settle(group: argparse._ArgumentGroup) -> None:
         help="after an interruption, wait so long for uploads under way (default: 60)")  # fmt: skip
 
 
-def _add_link(group: argparse._ArgumentGroup) -> None:
+def _add_link(group: argparse._ArgumentGroup, *ends: str) -> None:
     add = group.add_argument
-    add("--source-pin", metavar="sha256:HEX", help="take this certificate of the source, and no other")
-    add("--dest-pin", metavar="sha256:HEX", help="take this certificate of the destination, and no other")
+    for end in ends or ("source", "dest"):
+        name = "source" if end == "source" else "destination"
+        add(f"--{end}-pin", metavar="sha256:HEX", help=f"take this certificate of the {name}, and no other")
     add("--send-password-in-clear", action="store_true",
         help="let +insecure endpoints send password and mail unencrypted to another machine")  # fmt: skip
 
@@ -308,6 +389,13 @@ def _seconds(text: str) -> float:
     if not 0 <= value <= 86400:
         raise argparse.ArgumentTypeError(f"expected seconds from 0 to 86400, got {text}")
     return value
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a day like 2026-11-26, got {text}") from None
 
 
 def _delay(text: str) -> int:

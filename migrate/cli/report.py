@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..commands import Tally
 from ..errors import Exit, MigrateError, StoreError
-from ..events import Recounted, SetAside, WouldDo
+from ..events import Checked, Recounted, SetAside, WouldDo
 from ..model import display
 from . import logfile
 from .texts import NOTHING_COPIED, count, sentence, size, trouble, which
@@ -98,6 +98,12 @@ def recount(event: Recounted) -> list[str]:
     there = [(event.copies, "for messages of the source"), (event.also_there, "also there, from elsewhere")]
     lines += ["", "At the destination:", *(_row(row, width) for row in there if row[0])]
     return [*lines, "  " + "-" * (width - 2), _row((event.there, "messages"), width)]
+
+
+def checked(event: Checked) -> str:
+    """What was read of a backup, and how much of it is not as it was stored."""
+    read = f"Read {count(event.messages)} in {count(event.files, 'file')} ({size(event.octets)})"
+    return f"{read}; {count(event.damaged, 'fault')}." if event.damaged else f"{read}."
 
 
 def rebuilt(tally: Tally) -> list[str]:

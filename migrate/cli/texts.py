@@ -12,6 +12,7 @@ from ..events import (
     Altered,
     Connected,
     Counting,
+    Damaged,
     Deleted,
     Deleting,
     DeletionOff,
@@ -128,6 +129,8 @@ def line(event: Event) -> Line | None:
             return Line(NORMAL, trouble(event.text, event.said))
         case Stopping():
             return Line(ALWAYS, STOPPING)
+        case Damaged():
+            return Line(ALWAYS, _damaged(event))
         case _:
             return _about_one_message(event)
 
@@ -189,6 +192,14 @@ def _judged(event: Judged) -> str:
     shared = ", and serves another message too" if event.is_shared else ""
     released = ", deleted at the source" if event.is_released else ""
     return f"{ended(text + shared + released)}{quoted(event.said)}"
+
+
+def _damaged(event: Damaged) -> str:
+    """One fault of a backup, with everything that helps to find it."""
+    offset = "" if event.offset is None else f", offset {event.offset:,}"
+    uid = "" if event.uid is None else f", uid {event.uid}"
+    message = f" (SHA-256 {event.message})" if event.message else ""
+    return ended(f"{event.file}{offset}{uid}{message}: {event.what}")
 
 
 def _twin(event: Duplicate) -> str:

@@ -17,7 +17,11 @@ from .progress import ReadingProgress
 
 
 def run(options: argparse.Namespace) -> Exit:
-    """Compares both accounts. UsageError before anything was done."""
+    """Compares both accounts, or proves the backup that stands alone. UsageError before anything was done."""
+    if options.dest is None:
+        from . import check
+
+        return check.run(options)
 
     def verify_job() -> RunJob:
         from ..driver import verify_job

@@ -1,6 +1,6 @@
 """One notation for every place where mail lives: text -> Endpoint.
 
-    endpoint = [scheme "://"] user "@" host [":" port] ["/" mailbox]
+    endpoint = [scheme "://"] user "@" host [":" port] ["/" mailbox] / "mbox:" path
 
 A user name may hold "@" as it is: the last "@" before the host divides. In
 user and mailbox, "%" and two hexadecimal digits stand for an octet of UTF-8
@@ -15,6 +15,7 @@ import difflib
 import ipaddress
 import re
 import unicodedata
+from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote_to_bytes
 
@@ -32,7 +33,8 @@ SCHEMES: dict[str, tuple[Protocol, Tls, int]] = {
     "imap": (Protocol.IMAP, Tls.STARTTLS, 143),
     "imap+insecure": (Protocol.IMAP, Tls.NONE, 143),
 }
-NOT_YET = ("mbox", "maildir")
+MBOX = "mbox"
+NOT_YET = ("maildir",)
 EXAMPLES = {"source": "pop3s://alice@pop.example.org", "destination": "imaps://alice@imap.example.org/INBOX"}
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
@@ -77,6 +79,8 @@ class _Reader:
         if not self.text:
             raise self.wrong("expected an endpoint, got nothing")
         self.refuse_odd(self.text, "the endpoint")
+        if self.text.lower().startswith(f"{MBOX}:"):
+            return Endpoint(Protocol.MBOX, "", "", 0, Tls.NONE, path=self.file_path(self.text[len(MBOX) + 1 :]))
         scheme, rest = self.split_scheme()
         protocol, tls, port = SCHEMES[scheme]
         authority, _, path = rest.partition("/")
@@ -113,7 +117,7 @@ class _Reader:
     def unknown_scheme(self, name: str) -> UsageError:
         if name in NOT_YET:
             return self.wrong(
-                f"{name}: is not possible yet; this version reads POP3 and writes IMAP",
+                f"{name}: is not possible yet; this version reads POP3 and mbox, and writes IMAP and mbox",
                 f"For now write it like {self.example}.",
             )
         close = difflib.get_close_matches(name, [s for s in SCHEMES if "+" not in s], n=1, cutoff=0.6)
@@ -144,6 +148,14 @@ class _Reader:
         labels = place.split(".")
         is_server = len(labels) == 1 or _is_address(place) or (len(labels) > 2 and _SERVER_LABEL.fullmatch(labels[0]))
         return not (is_server or "@" in user or "%40" in user or ":" in authority)
+
+    def file_path(self, text: str) -> Path:
+        """The path of mbox files, absolute. No character of it has a meaning, but a "~" in front."""
+        text = text.removeprefix("//") if text.startswith("///") else text
+        if not text.startswith(("/", "~", "./", "../")) or text.startswith("//"):
+            # The text is not repeated: it may be anything.
+            raise self.wrong("expected a path behind mbox:", "Write it like mbox:/home/alice/mail, or mbox:./mail.")
+        return Path(text).expanduser().absolute()
 
     # --- user, host, port -------------------------------------------------------------------
 
@@ -192,7 +204,9 @@ class _Reader:
 
     def check_side(self, protocol: Protocol) -> None:
         if self.side == "source" and protocol is Protocol.IMAP:
-            raise self.wrong("mail is read from POP3 accounts only, so far", f"For now write it like {self.example}.")
+            raise self.wrong(
+                "mail is read from POP3 accounts and mbox files only, so far", f"For now write it like {self.example}."
+            )
         if self.side == "destination" and protocol is Protocol.POP3:
             raise self.wrong("a POP3 server takes no mail; the destination is an IMAP server")
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from ..model import Endpoint, Policy
 from .secrets import Keeper, SecretRef
 
+STATE_IN_BACKUP = ".popferry"
 NAME_LIMIT = 60  # characters of one account in a file name; the hash tells long ones apart
 
 
@@ -27,6 +30,15 @@ class Job:
     trace_path: Path | None = None
     log_path: Path | None = None
     timeout_s: float = 60.0
+    layout: str = "month"  # of new mbox files: month, year or one
+    wanted: Callable[[bytes, datetime | None], bool] | None = None  # of mbox files: by header and internal date
+
+    @property
+    def accounts(self) -> tuple[str, str]:
+        """Whose the state file is. One that stands in its own backup goes where that is moved."""
+        path = self.dest.path
+        is_inside = path is not None and self.state_path.is_relative_to(path)
+        return self.source.account, "mbox" if is_inside else self.dest.account
 
     @property
     def secret_variables(self) -> frozenset[str]:
@@ -42,12 +54,23 @@ def state_directory() -> Path:
     return Path(platformdirs.user_state_dir("popferry", appauthor=False))
 
 
-def default_state_path(source: Endpoint, dest: Endpoint) -> Path:
-    """The state file of a pair of accounts: login and host of both ends, whatever scheme, port or mailbox."""
+def default_state_path(source: Endpoint, dest: Endpoint, part: str = "") -> Path:
+    """The state file of a pair of accounts: login and host of both ends, whatever scheme, port or mailbox.
+
+    That of a backup stands in it. ``part`` names what of the source is meant, where that is not all of it.
+    """
+    if dest.path is not None:
+        digest = _digest(source.account)
+        return dest.path / STATE_IN_BACKUP / f"{_safe(source.account)}-{digest}.sqlite"
     accounts = (source.account, dest.account)
-    # "\n" is in no account: two pairs never give the same text.
-    digest = hashlib.sha256("\n".join(accounts).encode()).hexdigest()[:10]
-    return state_directory() / f"{'--'.join(map(_safe, accounts))}-{digest}.sqlite"
+    return (
+        state_directory() / f"{'--'.join(map(_safe, accounts))}-{_digest(*accounts, *([part] if part else []))}.sqlite"
+    )
+
+
+def _digest(*texts: str) -> str:
+    # "\n" is in no account: other accounts never give the same text.
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:10]
 
 
 def _safe(account: str) -> str:

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -15,8 +16,8 @@ from ..commands import Books, OpenDest, OpenSource
 from ..engine.audit import audit
 from ..engine.rebuild import rebuild
 from ..engine.walk import walk
-from ..errors import Exit, StateError, UsageError
-from ..events import Event, Notice
+from ..errors import Exit, StateError, StoreError, UsageError
+from ..events import Checked, Damaged, Event, Notice
 from ..model import Checkpoint, Endpoint, Policy, Secret
 from ..rules.dedupe import Digester
 from ..state import (
@@ -33,6 +34,7 @@ from ..state import (
 from ..stores import net
 from ..stores.base import Channel, Session
 from ..stores.imap import ImapAppender
+from ..stores.mbox import MboxAppender, MboxReader, check
 from ..stores.pop3 import Pop3Reader, Pop3Releaser
 from .loop import Driver
 from .stop import Stop
@@ -55,6 +57,12 @@ class JobLike(Protocol):
     def trace_path(self) -> Path | None: ...
     @property
     def timeout_s(self) -> float: ...
+    @property
+    def accounts(self) -> tuple[str, str]: ...
+    @property
+    def layout(self) -> str: ...
+    @property
+    def wanted(self) -> Callable[[bytes, datetime | None], bool] | None: ...
 
 
 Trace = Callable[[str, bytes], None]
@@ -92,6 +100,25 @@ def verify_job(
             sheet.close()
 
 
+def check_job(directory: Path, emit: Callable[[Event], None], stop: Stop) -> Exit:
+    """The exit code of the proof of a backup, after its Checked event. StoreError when it cannot be read."""
+    damaged = 0
+    steps = check(directory)
+    while not stop.is_wanted:
+        try:
+            found = next(steps)
+        except StopIteration as end:
+            code = Exit.DIFFERENCES if damaged else Exit.OK
+            emit(Checked(end.value.files, end.value.messages, end.value.octets, damaged, int(code)))
+            return code
+        except StoreError as error:
+            error.end = "source"
+            raise
+        damaged += 1
+        emit(Damaged(found.file, found.offset, found.uid, found.message, found.what))
+    return Exit.INTERRUPTED
+
+
 @contextmanager
 def _released(job: JobLike) -> Iterator[Iterator[Checkpoint] | None]:
     """What the state file of these accounts says was deleted at the source; None where there is no state file."""
@@ -99,7 +126,7 @@ def _released(job: JobLike) -> Iterator[Iterator[Checkpoint] | None]:
         yield None
         return
     with read_state(job.state_path) as reader:
-        reader.check_accounts(job.source.account, job.dest.account)
+        reader.check_accounts(*job.accounts)
         yield reader.released()
 
 
@@ -125,7 +152,7 @@ def rebuild_job(
 
     Raises StateError when it could not even begin: USAGE where the old file is sound.
     """
-    accounts = (job.source.account, job.dest.account)
+    accounts = job.accounts
     with rebuilding(job.state_path, *accounts, digester=Digester) as making:
         if making.damage:
             # Without the path, which names the accounts.
@@ -141,7 +168,7 @@ def rebuild_job(
 
 @contextmanager
 def _books(job: JobLike) -> Iterator[State]:
-    accounts = (job.source.account, job.dest.account)
+    accounts = job.accounts
     if job.policy.dry_run:
         state = rehearsal(job.state_path, *accounts, digester=Digester)
     else:
@@ -211,6 +238,8 @@ def _opener(
 
     def open_session(command: OpenSource | OpenDest) -> Session:
         if isinstance(command, OpenDest):
+            if job.dest.path is not None:
+                return MboxAppender(job.dest.path, layout=job.layout, is_dry=job.policy.dry_run)
             return ImapAppender(
                 job.dest,
                 dest_secret,
@@ -219,6 +248,8 @@ def _opener(
                 trace=named(f"imap{command.lane}"),
                 timeout_s=job.timeout_s,
             )
+        if job.source.path is not None:
+            return MboxReader(job.source.path, Digester, spill_dir, wanted=job.wanted)
         kind = Pop3Releaser if command.may_release else Pop3Reader
         return kind(
             job.source,

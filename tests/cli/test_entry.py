@@ -12,10 +12,12 @@ import pytest
 
 from migrate import __version__
 from migrate.cli import entry
+from migrate.cli.backup import backup_of, restoration_of
 from migrate.cli.migrate import job_of
 from migrate.cli.options import parse
 from migrate.errors import EXIT_PRECEDENCE, Exit, UsageError
 from migrate.model import INBOX, Dedupe, MailboxName, Mark, Policy, Verify
+from migrate.rules.choose import Chosen
 
 SRC, DST = "pop3s://alice@pop.example.org", "imaps://bob@imap.example.org"
 CANARY = "hunter2-canary"
@@ -39,6 +41,8 @@ def popferry(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
     [
         ["--help"],
         ["migrate", "--help"],
+        ["backup", "--help"],
+        ["restore", "--help"],
         ["verify", "--help"],
         ["rebuild", "--help"],
         ["status", "--help"],
@@ -60,10 +64,12 @@ def test_help_imports_nothing_heavy(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["migrate", "--help"], ["verify", "--help"], ["rebuild", "--help"], ["status", "-h"]]
+    "words",
+    [[], *([name] for name in ("migrate", "backup", "restore", "verify", "rebuild", "status"))],
+    ids=lambda words: " ".join(words) or "popferry",
 )
 def test_help_lists_every_exit_code(words: list[str]) -> None:
-    done = popferry(*words)
+    done = popferry(*words, "--help")
     assert done.returncode == 0
     codes = re.findall(r"^ +(\d+)  \S", done.stdout, re.MULTILINE)
     assert [int(code) for code in codes] == [int(code) for code in Exit]
@@ -78,10 +84,14 @@ def test_version(words: list[str]) -> None:
 
 # words, a part of the first line, a part of the second
 WRONG: list[tuple[list[str], str, str]] = [
-    ([], "expected a command: migrate, verify, rebuild or status.", "popferry --help"),
+    ([], "expected a command: migrate, backup, restore, verify, rebuild or status.", "popferry --help"),
     (["migarte", SRC, DST], "the first word is not a command", "Did you mean migrate?"),
     (["xyzzy"], "the first word is not a command", "popferry migrate SOURCE DEST"),
-    (["backup", SRC, "/tmp/x"], "popferry backup is not there yet", "migrate, verify, rebuild and status"),
+    (["doctor", SRC], "popferry doctor is not there yet", "migrate, backup, restore, verify, rebuild and status"),
+    (["backup", SRC], "expected DIR", "popferry backup --help"),
+    (["backup", SRC, "d", "--delete-after", "verified"], "there is no option --delete-after", ""),
+    (["backup", SRC, "d"], "--source-password: there is no terminal", "file:PATH"),
+    (["restore", __file__, DST], "--dest-password: there is no terminal", "file:PATH"),
     (["migrate"], "expected SOURCE and DEST", "popferry migrate --help"),
     (["migrate", SRC], "expected DEST", "popferry migrate --help"),
     (["migrate", SRC, DST, "one", "more"], "one argument too many", "popferry migrate --help"),
@@ -108,11 +118,11 @@ WRONG: list[tuple[list[str], str, str]] = [
     (["migrate", SRC, DST, "--state", ""], "--state: expected the name of a file", ""),
     (["migrate", "alice@gmail.com", DST], "SOURCE: an address alone", "pop3s://ADDRESS@SERVER"),
     (["migrate", SRC, "maildir:/x"], "DEST: maildir: is not possible yet", "imaps://"),
-    (["migrate", DST, SRC], "SOURCE: mail is read from POP3 accounts only", "pop3s://"),
+    (["migrate", DST, SRC], "SOURCE: mail is read from POP3 accounts and mbox files only", "pop3s://"),
     (["migrate", SRC, DST], "--source-password: there is no terminal", "file:PATH"),
     (["migrate", SRC, DST, "--source-password", "env:POPFERRY_NONE"], "no variable POPFERRY_NONE", ""),
     (["migrate", SRC, DST, "--log-file", "/nonexistent/x"], "--log-file: /nonexistent/x cannot be written", ""),
-    (["verify"], "expected SOURCE and DEST", "popferry verify --help"),
+    (["verify"], "expected SOURCE", "popferry verify --help"),
     (["verify", SRC, DST, "--delete-after", "verified"], "there is no option --delete-after", ""),
     (["verify", SRC, DST, "--dry-run"], "there is no option --dry-run", "popferry verify --help"),
     (["verify", SRC, f"{DST}/A", "--folder", "B"], "--folder and a folder in DEST cannot stand together", "Take one"),
@@ -254,3 +264,42 @@ def test_an_interrupted_prompt_is_code_130(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setattr("getpass.getpass", interrupt)
     assert entry.run(["migrate", SRC, DST]) is Exit.INTERRUPTED
     assert "Nothing was done" in capsys.readouterr().err
+
+
+def test_a_backup_copies_everything_and_has_everything_served_back(tmp_path: Path) -> None:
+    job = backup_of(parse(["backup", SRC, str(tmp_path / "b")]))
+    assert job.policy == Policy(dedupe=Dedupe.OFF, verify=Verify.FULL, settle_s=0.0)
+    assert (job.dest.path, job.layout, job.wanted) == (tmp_path / "b", "month", None)
+    assert job.state_path.parent == tmp_path / "b" / ".popferry"
+
+
+def test_every_option_of_a_backup_reaches_the_job(tmp_path: Path) -> None:
+    words = (
+        f"backup {SRC} {tmp_path}/b --state {tmp_path}/s --dry-run --layout year --dedupe content --limit 3 "
+        f"--accept-missing --source-pin sha256:{'ab' * 32} --source-password env:A -q --log-file {tmp_path}/l"
+    )
+    job = backup_of(parse(words.split()))
+    wanted = Policy(verify=Verify.FULL, settle_s=0.0, limit=3, accept_missing=True, dry_run=True)
+    assert job.policy == wanted
+    assert (job.layout, job.state_path, job.source.pin) == ("year", tmp_path / "s", b"\xab" * 32)
+    assert job.secret_variables == {"A"}
+
+
+def test_every_option_of_a_restoration_reaches_the_job(tmp_path: Path) -> None:
+    (tmp_path / "2026-11.mbox").touch()
+    words = (
+        f"restore {tmp_path} {DST} --dry-run --since 2026-01-31 --before 2026-02-01 --from ada --subject x "
+        "--message-id y --folder Old --dedupe off --connections 2 --settle 1 --dest-password env:B"
+    )
+    job = restoration_of(parse(words.split()))
+    assert job.policy == Policy(mailbox=MailboxName(("Old",)), dedupe=Dedupe.OFF, lanes=2, settle_s=1.0, dry_run=True)
+    assert job.source.path == tmp_path
+    assert isinstance(job.wanted, Chosen)
+    assert (job.wanted.sender, job.wanted.subject, job.wanted.message_id) == ("ada", "x", "y")
+    since, before = job.wanted.since, job.wanted.before
+    assert since is not None
+    assert before is not None
+    assert since.isoformat()[:19] == "2026-01-31T00:00:00"
+    assert since.utcoffset() is not None
+    assert (before - since).days == 1
+    assert job.state_path != restoration_of(parse(["restore", str(tmp_path), DST])).state_path

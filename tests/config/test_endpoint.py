@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,10 +97,12 @@ WRONG: list[tuple[str, Side, str, str]] = [
     ("alice@mail.com", "source", "an address alone", "pop3s://ADDRESS@SERVER"),
     ("alice@gmail.com", "destination", "expected imaps://", "imaps://alice@"),
     ("alice@imap.example.org", "destination", "expected imaps://", ""),
-    ("imaps://alice@imap.example.org", "source", "POP3 accounts only", "pop3s://"),
+    ("imaps://alice@imap.example.org", "source", "POP3 accounts and mbox files only", "pop3s://"),
     ("pop3s://alice@pop.example.org", "destination", "takes no mail", "imaps://"),
-    ("mbox:/var/mail/alice", "source", "mbox: is not possible yet", "pop3s://"),
-    ("mbox:///var/mail/alice", "destination", "mbox: is not possible yet", "imaps://"),
+    ("mbox:", "source", "expected a path behind mbox:", "mbox:/home/alice/mail"),
+    ("mbox:mail", "destination", "expected a path behind mbox:", "mbox:./mail"),
+    ("mbox://host/mail", "source", "expected a path behind mbox:", "mbox:./mail"),
+    ("mbox:/a\nb", "source", "control character", ""),
     ("maildir:/home/alice/Maildir", "destination", "maildir: is not possible yet", "imaps://"),
     ("pop3ss://alice@host", "source", "pop3ss:// is not known", "Did you mean pop3s://?"),
     ("pop://alice@host", "source", "pop:// is not known", "Did you mean pop3://?"),
@@ -223,3 +227,21 @@ def test_a_pin_is_read_with_and_without_colons() -> None:
 def test_another_pin_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--dest-pin: expected sha256:"):
         parse_pin(text, option="--dest-pin")
+
+
+@pytest.mark.parametrize("side", ["source", "destination"])
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("mbox:/var/mail/alice", "/var/mail/alice"),
+        ("mbox:///var/mail/alice", "/var/mail/alice"),
+        ("MBOX:/a b/%41@c:d", "/a b/%41@c:d"),
+        ("mbox:~/mail", f"{Path.home()}/mail"),
+        ("mbox:./mail", f"{Path.cwd()}/mail"),
+    ],
+)
+def test_mbox_files_are_named_by_their_path_alone(text: str, path: str, side: Side) -> None:
+    endpoint = parse_endpoint(text, side=side)
+    assert endpoint == Endpoint(Protocol.MBOX, "", "", 0, Tls.NONE, path=Path(path))
+    assert str(endpoint) == endpoint.account == f"mbox:{path}"
+    assert parse_endpoint(str(endpoint), side=side) == endpoint

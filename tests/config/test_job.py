@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from migrate.config import default_state_path, parse_endpoint, state_directory
+from migrate.config import Job, default_state_path, parse_endpoint, state_directory
+from migrate.model import Policy
 
 
 def path(source: str, dest: str) -> Path:
@@ -46,3 +48,27 @@ def test_no_account_leads_out_of_the_directory(user: str) -> None:
     assert len(found.name.encode()) <= 200
     assert found.name[0] not in ".-"
     assert set("/\\ '\"$") & set(found.name) == set()
+
+
+def test_the_state_file_of_a_backup_stands_in_it(tmp_path: Path) -> None:
+    found = path("pop3s://alice@pop.example.org", f"mbox:{tmp_path}/backup")
+    assert found.parent == tmp_path / "backup" / ".popferry"
+    assert found.name.startswith("alice@pop.example.org-")
+    assert path("pop3s://alice@other.example.org", f"mbox:{tmp_path}/backup") != found
+
+
+def test_a_backup_that_is_moved_keeps_its_accounts_unless_the_state_file_stands_elsewhere(tmp_path: Path) -> None:
+    source = parse_endpoint("pop3s://alice@pop.example.org", side="source")
+    jobs = []
+    for name in ("one", "two"):
+        dest = parse_endpoint(f"mbox:{tmp_path}/{name}", side="destination")
+        jobs.append(Job(source, dest, Policy(), default_state_path(source, dest)))
+    assert jobs[0].accounts == jobs[1].accounts == ("alice@pop.example.org", "mbox")
+    elsewhere = replace(jobs[0], state_path=tmp_path / "state")
+    assert elsewhere.accounts == ("alice@pop.example.org", f"mbox:{tmp_path}/one")
+
+
+def test_each_part_of_a_backup_that_is_restored_has_books_of_its_own() -> None:
+    source = parse_endpoint("mbox:/backup", side="source")
+    dest = parse_endpoint("imaps://bob@imap.example.org", side="destination")
+    assert len({default_state_path(source, dest, part) for part in ("", "since 2020", "since 2021")}) == 3

@@ -33,6 +33,7 @@ from migrate.rules.dedupe import Digester, fingerprint
 from migrate.stores.base import Collector
 from migrate.stores.mbox import MboxReader, disk
 from migrate.stores.mbox.folder import JUMP
+from migrate.stores.mbox.index import Index
 from tests.support.mailgen import generate, large, odd_messages
 
 from .contract import LANE, letter, octets_of, play, value
@@ -184,6 +185,38 @@ def test_a_large_message_is_never_whole_in_memory(root: Path, tmp_path: Path) ->
     assert again.fingerprint == message.fingerprint
     assert peak < octets * 3 // 4, "a message of 8 MiB may be held, this one not"
     assert checked(root)[0] == []
+
+
+def test_a_disk_without_hard_links_will_do(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(source: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", link)
+    store(root, [ONE, TWO])
+    store(root, [THREE], now=DECEMBER)
+    assert [one.octets for one in held(root)] == [ONE, TWO, THREE]
+    assert checked(root)[0] == []
+    assert not [name for name in names(root) if name.endswith(".part")]
+
+
+def test_old_indexes_are_not_read_for_a_new_message(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store(root, [ONE, TWO])
+    store(root, [THREE], now=DECEMBER)
+    read: list[str] = []
+    real = Index._read
+
+    def watched(index: Index) -> None:
+        read.append(index.path.name)
+        real(index)
+
+    monkeypatch.setattr(Index, "_read", watched)
+    session = appender(root, now=DECEMBER)
+    value(session, OpenDest(LANE))
+    assert value(session, OpenMailbox(LANE, INBOX, create=True)).messages == 3
+    assert value(session, SearchUids(LANE, INBOX, 3)) == [3]
+    assert read == ["2026-12.mbox.index"]
+    assert value(session, SearchUids(LANE, INBOX, 2)) == [2, 3]
+    assert read == ["2026-12.mbox.index", "2026-11.mbox.index"]
 
 
 # --- locks ------------------------------------------------------------------------------------

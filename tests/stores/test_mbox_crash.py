@@ -175,16 +175,3 @@ def test_odd_messages_are_proved_octet_for_octet(tmp_path: Path) -> None:
     assert there.migrate() is Exit.OK
     there.assert_all_there_once()
     assert [event.proof for event in there.all(Verified)] == ["octets"] * len(there.all(Verified))
-
-
-def test_what_was_damaged_is_stored_again_after_the_file_was_put_aside(tmp_path: Path) -> None:
-    """The recipe of docs/backup.md."""
-    there = IntoFiles(tmp_path, MESSAGES)
-    assert there.migrate() is Exit.OK
-    path = there.root / "INBOX" / "2026-11.mbox"
-    path.rename(tmp_path / "damaged.mbox")
-    path.with_name("2026-11.mbox.index").rename(tmp_path / "damaged.mbox.index")
-    for state in tmp_path.glob("state.sqlite*"):
-        state.unlink()
-    assert there.migrate() is Exit.OK
-    there.assert_all_there_once()

@@ -112,8 +112,7 @@ class MboxAppender(PatientSession):
                 folder.make()
                 folder.settle()
         self._folders[command.mailbox] = folder
-        messages = sum(part.last - part.first + 1 for part in folder.parts)
-        return MailboxStatus(folder.uidvalidity, folder.uidnext, messages, ANY_FLAG)
+        return MailboxStatus(folder.uidvalidity, folder.uidnext, folder.messages, ANY_FLAG)
 
     def _folder(self, mailbox: MailboxName) -> Folder:
         folder = self._folders.get(mailbox)

@@ -89,9 +89,22 @@ def create(path: Path, octets: bytes = b"") -> None:
         sync(handle)
     finally:
         os.close(handle)
-    os.link(part, path)
-    part.unlink()
+    place(part, path)
     sync_directory(path.parent)
+
+
+def place(part: Path, path: Path) -> None:
+    """Gives a file its name. FileExistsError where the name is taken; ``part`` is gone either way."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        if path.exists():
+            raise FileExistsError(path) from None
+        os.rename(part, path)  # a disk without hard links (FAT)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def size_of(path: Path) -> int:

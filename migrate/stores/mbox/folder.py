@@ -67,12 +67,18 @@ class Folder:
 
     @property
     def uidvalidity(self) -> int:
-        heads = [part.index.head for part in self.parts]
-        return next((head.uidvalidity for head in reversed(heads) if head is not None), 0)
+        return next((part.head.uidvalidity for part in reversed(self.parts) if part.head is not None), 0)
 
     @property
     def uidnext(self) -> int:
-        return max([0, *(part.last for part in self.parts)]) + 1
+        return max(0, self.parts[-1].last) + 1 if self.parts else 1
+
+    @property
+    def messages(self) -> int:
+        """How many there are, by the heads: the indexes of old parts are not read for it."""
+        ends = [part.head.after if part.head else 0 for part in self.parts[1:]]
+        ends += [part.last for part in self.parts[-1:]]
+        return sum(max(0, end - part.first + 1) for part, end in zip(self.parts, ends, strict=True))
 
     # --- writing ----------------------------------------------------------------------------
 

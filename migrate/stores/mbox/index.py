@@ -146,6 +146,13 @@ def _record(said: dict[str, Any]) -> Head | Entry | Mark | None:
     )
 
 
+def read_head(path: Path) -> Head | None:
+    """The head of an index; None where its first line is none."""
+    with path.open("rb") as stream:
+        record = parse(stream.readline(LINE_LIMIT))
+    return record if isinstance(record, Head) else None
+
+
 class Index:
     """What an index says, with a few octets held for each message: an entry is read again when it is asked for."""
 

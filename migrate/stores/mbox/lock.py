@@ -71,22 +71,22 @@ def file_lock(path: Path, notices: list[tuple[str, bytes]]) -> Iterator[int]:
 
 
 def _take(dotlock: Path, notices: list[tuple[str, bytes]]) -> None:
-    part = dotlock.with_name(dotlock.name + ".part")
-    part.write_bytes(_OURS + b"%d\n" % os.getpid())
-    try:
+    for is_first in (True, False):
+        part = dotlock.with_name(dotlock.name + ".part")
+        part.write_bytes(_OURS + b"%d\n" % os.getpid())
         try:
-            os.link(part, dotlock)  # whole at once: an empty one could not be told from somebody else's
+            disk.place(part, dotlock)  # whole at once: an empty one could not be told from somebody else's
         except FileExistsError as error:
             holder, age_s = _holder(dotlock)
-            if not holder.startswith(_OURS):
+            if not is_first or not holder.startswith(_OURS):
                 raise Busy(
                     f"another program holds {display(str(dotlock), 1000)}, made {age_s:,.0f} s ago"
                     f"{f' by {display(holder)}' if holder else ''}; if none is running, remove that file"
                 ) from error
             notices.append((f"Removed {display(str(dotlock), 1000)}, left by a run that was killed", holder))
-            os.replace(part, dotlock)
-    finally:
-        part.unlink(missing_ok=True)
+            dotlock.unlink(missing_ok=True)
+        else:
+            return
 
 
 def _holder(dotlock: Path) -> tuple[bytes, float]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ...model import HEADER_LIMIT
 from ...wire.mbox import Splitter, decode
 from . import disk
-from .index import SUFFIX, Entry, Index
+from .index import SUFFIX, Entry, Head, Index, read_head
 
 MBOX = ".mbox"
 
@@ -21,6 +21,14 @@ class Part:
         self.path = path
         self.index_path = path.with_name(path.name + SUFFIX)
         self._index: Index | None = None
+        self._head: Head | None = None
+
+    @property
+    def head(self) -> Head | None:
+        """The first line of the index, without the rest."""
+        if self._head is None:
+            self._head = self._index.head if self._index is not None else read_head(self.index_path)
+        return self._head
 
     @property
     def index(self) -> Index:
@@ -43,7 +51,7 @@ class Part:
     @property
     def first(self) -> int:
         """The lowest uid that a message of it can have."""
-        head = self.index.head
+        head = self.head
         return head.first if head else self.index.uids[0] if len(self.index) else 0
 
     @property

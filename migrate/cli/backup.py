@@ -1,0 +1,68 @@
+"""``popferry backup`` and ``popferry restore``: the migration of ``cli.migrate``, with files at one end."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from datetime import date, datetime, time
+from pathlib import Path
+
+from ..config import Job, default_state_path
+from ..errors import Exit, UsageError
+from ..rules.choose import Chosen
+from .face import Face
+from .migrate import RunJob, job_of, start
+
+
+def run(options: argparse.Namespace) -> Exit:
+    """Does the backup or the restoration that the options ask for. UsageError before anything was done."""
+
+    def run_job() -> RunJob:
+        from ..driver import run_job
+
+        return run_job
+
+    job = backup_of(options) if options.command == "backup" else restoration_of(options)
+    return start(options, Face, run_job, job)
+
+
+def backup_of(options: argparse.Namespace) -> Job:
+    """The job of a backup."""
+    options.dest = f"mbox:{directory(options.dest)}"
+    return replace(job_of(options), layout=options.layout)
+
+
+def restoration_of(options: argparse.Namespace) -> Job:
+    """The job of a restoration. What was chosen has a state file of its own, so that its books are about that alone."""
+    path = existing(options.source)
+    options.source = f"mbox:{path}"
+    job = job_of(options)
+    chosen = Chosen(
+        _midnight(options.since), _midnight(options.before), options.sender, options.subject, options.message_id
+    )
+    if chosen == Chosen():
+        return job
+    if options.state is None:
+        job = replace(job, state_path=default_state_path(job.source, job.dest, repr(chosen)))
+    return replace(job, wanted=chosen)
+
+
+def directory(text: str) -> Path:
+    """The absolute path that was given, with or without ``mbox:``."""
+    text = text.removeprefix("mbox:")
+    if not text or "://" in text or "\0" in text:
+        raise UsageError("DIR: expected a directory", hint="A backup is a directory of its own, like ~/mail-backup.")
+    return Path(text).expanduser().absolute()
+
+
+def existing(text: str) -> Path:
+    """The same, where there is a backup: a disk that is not mounted is no empty backup."""
+    path = directory(text)
+    if not path.is_file() and not any(path.rglob("*.mbox*")):
+        raise UsageError(f"there is no backup {path}", hint="Write the directory that popferry backup was given.")
+    return path
+
+
+def _midnight(day: date | None) -> datetime | None:
+    """When that day begins in the zone of this machine."""
+    return None if day is None else datetime.combine(day, time()).astimezone()

@@ -1,0 +1,71 @@
+"""``popferry verify DIR``: every octet of a backup is read, and what is not as it was stored is named."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..commands import Tally
+from ..config import Job
+from ..errors import Exit, UsageError
+from ..events import Checked, Damaged, Event
+from ..model import Endpoint, Policy, Protocol, Secret, Tls
+from . import report, texts
+from .backup import existing
+from .face import Face
+from .migrate import RunJob, start
+
+
+def run(options: argparse.Namespace) -> Exit:
+    """Proves the backup. UsageError where there is none."""
+    if "://" in options.source:
+        raise UsageError("expected DEST, or the directory of a backup", hint="popferry verify --help shows both.")
+    path = existing(options.source)
+
+    def check_job() -> RunJob:
+        from ..driver import check_job
+
+        def carry_out(job: Job, _: Secret, __: Secret, emit: Callable[[Event], None], stop: Any) -> Exit:
+            return check_job(path, emit, stop)
+
+        return carry_out
+
+    place = Endpoint(Protocol.MBOX, "", "", 0, Tls.NONE, path=path)
+    log_path = None if options.log_file is None else Path(options.log_file).expanduser().absolute()
+    return start(options, CheckFace, check_job, Job(place, place, Policy(), path, log_path=log_path))
+
+
+class CheckFace(Face):
+    """Hears the proof of a backup. What is damaged is a result, and goes to stdout, line by line, before the sum."""
+
+    def __init__(self, *streams: Any, **settings: Any) -> None:
+        super().__init__(*streams, **settings)
+        self.is_listed = True  # nothing is ever copied, so nothing need be said of it
+        self._checked_all: Checked | None = None
+
+    def _show(self, event: Event) -> None:
+        if not isinstance(event, Damaged):
+            super()._show(event)
+            return
+        line = texts.line(event)
+        if line is not None and not self.manner.is_json:
+            self.out.line(line.text)
+
+    def _remember(self, event: Event) -> None:
+        super()._remember(event)
+        if isinstance(event, Checked):
+            self._checked_all = event
+
+    def _tell_result(self) -> None:
+        if self._checked_all is not None:
+            self.out.line(report.checked(self._checked_all))
+
+    def _closing(self, exit: Exit, tally: Tally | None, state_path: Path) -> list[str]:
+        if exit is Exit.OK:
+            return ["Every octet is as it was stored."]
+        if exit is Exit.DIFFERENCES:
+            return ["What is not named here is whole. docs/backup.md says how to go on."]
+        stopped = ["Stopped."] if exit in (Exit.INTERRUPTED, Exit.TERMINATED) else []
+        return [*stopped, "Nothing was changed. Run the same command again to read the backup."]

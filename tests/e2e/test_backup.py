@@ -1,0 +1,392 @@
+"""``popferry backup``, ``verify`` and ``restore`` as a person has them: real POP3, files, real IMAP."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mailbox
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stores.mbox_rig import checked, held
+from tests.support.dovecot import Dovecot
+from tests.support.mailgen import generate, odd_messages
+
+from .ferry import PATIENCE_S, ROOT, Ferry, Json, Ran, ferry
+
+pytestmark = [pytest.mark.dovecot]
+
+FOLDER = "Back"
+CARE = ("--settle", "0")
+
+
+class Nightly:
+    """An account at a POP3 server, the directory of its backup, and an IMAP account to restore into."""
+
+    def __init__(self, scratch: Path, dovecot: Dovecot, user: str) -> None:
+        self.dovecot = dovecot
+        self.old, self.new = f"old-{user}", f"new-{user}"
+        self.root = scratch / "backup"
+        self.ferry: Ferry = ferry(scratch / "state.sqlite", dovecot, self.old, dovecot, self.new, FOLDER)
+
+    def deliver(self, messages: list[bytes]) -> list[bytes]:
+        """What POP3 serves of them."""
+        self.dovecot.deliver_many(self.old, messages)
+        return [self.dovecot.served(octets) for octets in messages]
+
+    def run(self, *words: str, is_json: bool = True) -> Ran:
+        done = subprocess.run(
+            [sys.executable, "-m", "migrate", *words, *(["--json"] if is_json else [])],
+            env=self.ferry.environment,
+            cwd=ROOT,
+            capture_output=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        events: list[Json] = [json.loads(line) for line in done.stdout.splitlines()] if is_json else []
+        return Ran(done.returncode, events, done.stderr.decode() + ("" if is_json else done.stdout.decode()))
+
+    def words(self) -> list[str]:
+        return ["backup", self.ferry.source, str(self.root), "--source-password", "env:OLD_PASSWORD"]
+
+    def backup(self, *options: str, is_json: bool = True) -> Ran:
+        return self.run(*self.words(), *options, is_json=is_json)
+
+    def verify(self, is_json: bool = True) -> Ran:
+        return self.run("verify", str(self.root), is_json=is_json)
+
+    def restore(self, *options: str, place: Path | None = None) -> Ran:
+        words = ("restore", str(place or self.root), self.ferry.dest, "--dest-password", "env:NEW_PASSWORD")
+        return self.run(*words, *CARE, *options)
+
+    def stored(self) -> list[Any]:
+        return self.dovecot.stored(self.new, FOLDER)
+
+    def kept(self) -> Counter[bytes]:
+        return Counter(one.octets for one in held(self.root))
+
+
+@pytest.fixture
+def nightly(tmp_path: Path, dovecot: Dovecot, user: str) -> Nightly:
+    return Nightly(tmp_path, dovecot, user)
+
+
+def torture() -> list[bytes]:
+    """Everything that a format of lines could stumble over, as far as POP3 can serve it."""
+    lines = b"From me\r\n>From you\r\n>>From them\r\n.\r\n..\r\n"
+    return [
+        *(octets for octets in odd_messages().values() if octets),
+        b"A: 1\r\n\r\n" + lines * 3,
+        lines,
+        b"\r\n" * 5,
+        b"A: 2\r\n\r\nFrom \r\n\r\nFrom a@b Thu Nov 26 00:00:00 2026\r\n\r\n",
+        b"A: 3\r\n\r\n" + b">" * 70_000 + b"From x\r\n",
+        b"A: 4\r\n\r\n" + b"y" * 300_000 + b"\rz\r\n",
+        b"A: 5\r\r\n\r\r\n\r\n\0\0\r\n\xff\r\n",
+    ]
+
+
+def assert_restored(nightly: Nightly, served: list[bytes]) -> None:
+    found = Counter(one.octets for one in nightly.stored())
+    wanted = Counter(map(nightly.dovecot.kept, served))
+    assert ((wanted - found).total(), (found - wanted).total()) == (0, 0), "(missing, too many)"
+
+
+def test_a_torture_set_goes_from_pop3_into_files_and_from_there_into_imap(nightly: Nightly) -> None:
+    served = nightly.deliver(torture())
+
+    ran = nightly.backup()
+
+    assert (ran.code, ran.err) == (0, "")
+    assert nightly.kept() == Counter(served), "octet for octet, whatever they are"
+    assert ran.tally["copied"] == ran.tally["verified"] == len(served)
+    assert ran.tally["altered"] == 0
+    box = mailbox.mbox(next(nightly.root.rglob("*.mbox")), create=False)
+    assert len(box) == len(served)
+    box.close()
+    proof = nightly.verify()
+    assert (proof.code, proof.one("checked")["messages"], proof.all("damaged")) == (0, len(served), [])
+
+    back = nightly.restore("--dedupe", "off")
+
+    assert (back.code, back.err) == (0, "")
+    assert_restored(nightly, served)
+    altered = [octets for octets in served if nightly.dovecot.kept(octets) != octets]
+    assert len(back.all("altered")) == len(altered), "what IMAP cannot take is named"
+    again = nightly.restore("--dedupe", "off")
+    assert (again.code, again.all("copied")) == (0, [])
+    assert_restored(nightly, served)
+
+
+@pytest.mark.corpus
+@pytest.mark.slow
+def test_the_whole_corpus_goes_from_pop3_into_files_and_from_there_into_imap(
+    nightly: Nightly, corpus: list[Path], record_property: Callable[[str, object], None]
+) -> None:
+    served = nightly.deliver([path.read_bytes() for path in corpus])
+    ran = nightly.backup()
+    assert (ran.code, ran.err) == (0, "")
+    assert nightly.kept() == Counter(served)
+    assert checked(nightly.root)[0] == []
+    back = nightly.restore("--dedupe", "off")
+    assert (back.code, back.err) == (0, "")
+    assert_restored(nightly, served)
+    altered = sum(nightly.dovecot.kept(octets) != octets for octets in served)
+    assert len(back.all("altered")) == altered
+    record_property("messages, octet for octet in the files; of these named as altered by IMAP", (len(served), altered))
+
+
+def test_dates_and_flags_are_as_they_were(nightly: Nightly) -> None:
+    header = b"Date: Mon, 1 Mar 2010 12:00:00 +0100\r\nStatus: RO\r\nX-Status: AF\r\nX-Keywords: blue\r\n"
+    nightly.deliver([header + b"Subject: one\r\n\r\nText\r\n"])
+    assert nightly.backup().code == 0
+    (kept,) = held(nightly.root)
+    # As if the header had said nothing: it is the index that counts.
+    (index,) = nightly.root.rglob("*.index")
+    assert kept.flags == {"\\Seen", "\\Answered", "\\Flagged", "blue"}
+    assert kept.when == datetime(2010, 3, 1, 11, tzinfo=UTC)
+    rewrite(index, lambda line: line | {"internaldate": "2001-02-03T04:05:06-08:00", "flags": ["\\Draft", "red"]})
+    assert nightly.restore().code == 0
+    (one,) = nightly.stored()
+    assert one.flags - {"\\Recent"} == {"\\Draft", "red"}
+    assert one.internaldate == datetime(2001, 2, 3, 12, 5, 6, tzinfo=UTC)
+
+
+def rewrite(index: Path, change: Callable[[Json], Json]) -> None:
+    """Changes the entries of an index, with the checks that make them good."""
+    lines = []
+    for line in index.read_bytes().splitlines():
+        one = json.loads(line)
+        one.pop("check")
+        text = json.dumps(change(one) if "uid" in one else one, separators=(",", ":")).encode()
+        lines.append(text[:-1] + b',"check":"%s"}\n' % hashlib.sha256(text).hexdigest()[:16].encode())
+    index.write_bytes(b"".join(lines))
+
+
+def test_every_night_adds_what_is_new_and_nothing_else(nightly: Nightly) -> None:
+    first, second = list(generate(1, 30)), list(generate(2, 20))
+    served = nightly.deliver(first)
+    assert nightly.backup("-q", is_json=False) == Ran(0, [], "")
+    before = {path: path.read_bytes() for path in nightly.root.rglob("2*") if path.is_file()}
+    assert nightly.backup("-q", is_json=False) == Ran(0, [], ""), "quiet, and nothing to do"
+    assert {path: path.read_bytes() for path in nightly.root.rglob("2*") if path.is_file()} == before
+    served += nightly.deliver(second)
+    ran = nightly.backup()
+    assert (ran.code, ran.tally["listed"], ran.tally["copied"]) == (0, 50, 50)
+    assert nightly.kept() == Counter(served)
+    for path, octets in before.items():
+        assert path.read_bytes().startswith(octets), "files only grow"
+    assert len(nightly.dovecot.served_pop3(nightly.old)) == 50, "and nothing is deleted"
+
+
+def test_a_backup_goes_on_where_it_was_moved_to(nightly: Nightly) -> None:
+    served = nightly.deliver(list(generate(3, 5, odd=0)))
+    assert nightly.backup().code == 0
+    nightly.root = nightly.root.rename(nightly.root.with_name("elsewhere"))
+    served += nightly.deliver(list(generate(4, 5, odd=0)))
+    ran = nightly.backup()
+    assert (ran.code, ran.tally["copied"], ran.one("listed")["new"] if len(ran.all("listed")) == 1 else 5) == (0, 10, 5)
+    assert nightly.kept() == Counter(served)
+
+
+def test_two_at_once_do_no_harm_and_the_second_says_why(nightly: Nightly) -> None:
+    served = nightly.deliver(list(generate(5, 400, odd=0)))
+    command = [sys.executable, "-m", "migrate", *nightly.words(), "--json"]
+    both = [
+        subprocess.Popen(
+            command, env=nightly.ferry.environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for _ in range(2)
+    ]
+    said = [one.communicate(timeout=PATIENCE_S) for one in both]
+    codes = sorted(one.returncode for one in both)
+    assert codes in ([0, 0], [0, 30])
+    if codes == [0, 30]:
+        assert any(b"nother run holds the state file" in err for _, err in said)
+    assert nightly.backup().code == 0
+    assert nightly.kept() == Counter(served)
+    assert checked(nightly.root)[0] == []
+
+
+def test_two_accounts_share_a_directory(nightly: Nightly, tmp_path: Path, user: str) -> None:
+    (tmp_path / "other").mkdir()
+    other = Nightly(tmp_path / "other", nightly.dovecot, f"second-{user}")
+    other.root = nightly.root
+    other.ferry = replace(other.ferry, environment=nightly.ferry.environment)
+    served = nightly.deliver(list(generate(6, 20, odd=0))) + other.deliver(list(generate(7, 20, odd=0)))
+    assert (nightly.backup().code, other.backup().code, nightly.backup().code) == (0, 0, 0)
+    assert nightly.kept() == Counter(served)
+    assert checked(nightly.root)[0] == []
+    assert len(list((nightly.root / ".popferry").glob("*.sqlite"))) == 2
+
+
+def test_a_killed_backup_is_completed_by_the_next(nightly: Nightly) -> None:
+    served = nightly.deliver(list(generate(8, 600)))
+    command = [sys.executable, "-m", "migrate", *nightly.words(), "--json"]
+    kills = 0
+    for _ in range(4):
+        process = subprocess.Popen(command, env=nightly.ferry.environment, cwd=ROOT, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if json.loads(line)["event"] == "copied":
+                break
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+        process.stdout.close()
+    assert kills
+    ran = nightly.backup()
+    assert (ran.code, ran.tally["copied"]) == (0, 600)
+    assert nightly.kept() == Counter(served)
+    assert checked(nightly.root)[0] == []
+
+
+def test_damage_is_named_with_code_40_and_the_rest_is_restored(nightly: Nightly) -> None:
+    served = nightly.deliver(list(generate(9, 10, odd=0)))
+    assert nightly.backup().code == 0
+    path = next(nightly.root.rglob("*.mbox"))
+    octets = path.read_bytes()
+    third = held(nightly.root)[2]
+    entry = next(line for line in map(json.loads, path.with_suffix(".mbox.index").open()) if line.get("uid") == 3)
+    place = entry["offset"] + 200
+    path.write_bytes(octets[:place] + bytes([octets[place] ^ 1]) + octets[place + 1 :])
+
+    ran = nightly.verify()
+
+    assert ran.code == 40
+    told = ran.one("damaged")
+    assert (told["file"], told["offset"], told["uid"]) == (f"INBOX/{path.name}", entry["offset"], 3)
+    assert told["message"] == hashlib.sha256(third.octets).hexdigest()
+    assert ran.one("checked")["damaged"] == 1
+    for_people = nightly.verify(is_json=False)
+    assert for_people.code == 40
+    assert f"INBOX/{path.name}, offset {entry['offset']:,}, uid 3" in for_people.err
+    assert "Read 10 messages in 1 file" in for_people.err
+
+    back = nightly.restore()
+
+    assert (back.code, back.tally["set_aside"]) == (3, 1)
+    assert "uid 3" in back.one("set-aside")["reason"]
+    assert_restored(nightly, [one for one in served if one != third.octets])
+
+
+def test_the_recipe_of_the_manual_makes_a_damaged_backup_whole(nightly: Nightly) -> None:
+    twins = [
+        b"Received: by %s\r\nMessage-ID: <t@example.org>\r\n\r\nText\r\n" % host for host in (b"one", b"two", b"two")
+    ]
+    messages = [*twins, *generate(10, 20)]
+    served = nightly.deliver(messages)
+    assert nightly.backup().code == 0
+    path = next(nightly.root.rglob("*.mbox"))
+    octets = path.read_bytes()
+    path.write_bytes(octets[:300] + bytes([octets[300] ^ 1]) + octets[301 : len(octets) // 2])
+    assert nightly.verify().code == 40
+    old, nightly.root = nightly.root, nightly.root.with_name("new")
+    new = f"mbox:{nightly.root}"
+    password = ("--source-password", "env:OLD_PASSWORD")
+
+    whole = nightly.run("migrate", "--dedupe", "off", f"mbox:{old}", new)
+    rebuilt = nightly.run("rebuild", "--dedupe", "off", "--settle", "0", nightly.ferry.source, new, *password)
+    ran = nightly.backup()
+
+    assert (whole.code, rebuilt.code, ran.code) == (3, 0, 0)
+    assert 0 < whole.tally["copied"] == rebuilt.tally["copied"] < len(served)
+    assert nightly.kept() == Counter(served)
+    assert nightly.verify().code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "numbers"),
+    [
+        (("--since", "2010-03-03"), [3, 4, 5]),
+        (("--before", "2010-03-03"), [1, 2]),
+        (("--since", "2010-03-02", "--before", "2010-03-04"), [2, 3]),
+        (("--from", "eve"), [2, 4]),
+        (("--subject", "d\u00c9J\u00c0"), [5]),
+        (("--message-id", "<3@example.org>"), [3]),
+        (("--message-id", "3@example.org"), [3]),
+        (("--from", "eve", "--since", "2010-03-03"), [4]),
+        (("--subject", "nothing like it"), []),
+    ],
+)
+def test_a_part_is_restored_and_the_whole_afterwards(
+    nightly: Nightly, options: tuple[str, ...], numbers: list[int]
+) -> None:
+    who = {1: b"Ada", 2: b"Eve", 3: b"ada", 4: b"EVE", 5: b"Bob"}
+    subject = {5: "=?utf-8?Q?d=C3=A9j=C3=A0_vu?="}
+    messages = {
+        number: b"Date: %d Mar 2010 12:00:00 +0000\r\nFrom: %s <x@example.org>\r\nSubject: %s\r\n"
+        b"Message-ID: <%d@example.org>\r\n\r\nText\r\n"
+        % (number, who[number], subject.get(number, "plain").encode(), number)
+        for number in who
+    }
+    nightly.deliver(list(messages.values()))
+    assert nightly.backup().code == 0
+    for _ in range(2):
+        ran = nightly.restore(*options)
+        assert (ran.code, ran.tally["listed"]) == (0, len(numbers))
+        assert sorted(one.octets for one in nightly.stored()) == sorted(messages[number] for number in numbers)
+    whole = nightly.restore()
+    assert (whole.code, whole.tally["copied"], whole.tally["there"]) == (0, 5 - len(numbers), len(numbers))
+    assert len(nightly.stored()) == 5
+
+
+def test_a_dry_run_touches_nothing(nightly: Nightly) -> None:
+    nightly.deliver(list(generate(11, 5, odd=0)))
+    ran = nightly.backup("--dry-run")
+    assert (ran.code, ran.one("would-do")["copy"]) == (0, 5)
+    assert not nightly.root.exists()
+    assert nightly.backup("--limit", "2").code == 0
+    before = {path: path.read_bytes() for path in nightly.root.rglob("*") if path.is_file()}
+    assert nightly.backup("--dry-run").one("would-do")["copy"] == 3
+    assert {path: path.read_bytes() for path in nightly.root.rglob("*") if path.is_file()} == before
+
+
+def test_files_are_an_endpoint_of_every_command(nightly: Nightly) -> None:
+    served = nightly.deliver(list(generate(12, 10, odd=0)))
+    files = replace(nightly.ferry, dest=f"mbox:{nightly.root}", state=nightly.root.with_name("other.sqlite"))
+    assert files.run().code == 0
+    assert nightly.kept() == Counter(served)
+    counted = files.other("verify").one("recounted")
+    assert (counted["exit"], counted["identical"]) == (0, 10)
+    files.state.unlink()
+    assert files.other("rebuild", "--settle", "0").tally["copied"] == 10
+    ran = files.run()
+    assert (ran.code, ran.all("copied")) == (0, [])
+    back = replace(nightly.ferry, source=f"mbox:{next(nightly.root.rglob('*.mbox'))}")
+    assert back.run().code == 0
+    assert_restored(nightly, served)
+
+
+def test_a_full_disk_is_code_22_and_the_next_run_goes_on(nightly: Nightly) -> None:
+    """The limit of the size of files stands for a disk; it lets the state file be made and the mbox file not."""
+    served = nightly.deliver([b"A: %d\r\n\r\n" % number + b"x" * 70 * 10_000 + b"\r\n" for number in range(6)])
+    limited = (
+        "import resource, runpy, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000)); "
+        "runpy.run_module('migrate', run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", limited, *nightly.words(), "--json"],
+        env=nightly.ferry.environment,
+        cwd=ROOT,
+        capture_output=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 22, done.stderr
+    began = time.monotonic()
+    ran = nightly.backup()
+    assert (ran.code, ran.tally["copied"]) == (0, 6)
+    assert time.monotonic() - began < 30, "nothing is waited for: no upload is under way"
+    assert nightly.kept() == Counter(served)
+    assert checked(nightly.root)[0] == []
