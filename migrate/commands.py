@@ -62,6 +62,7 @@ class SourceFacts:
     has_uids: bool
     may_delete_on_fetch: bool  # what is fetched may be gone after the session (CAPA EXPIRE 0)
     login_delay_s: int = 0
+    mailboxes: tuple[MailboxName, ...] = ()  # of a source that has several: where its messages may stand
 
 
 @dataclass(frozen=True, slots=True, eq=False)

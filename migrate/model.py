@@ -210,8 +210,8 @@ class Message:
     """A message exactly as received: in memory, or in a temporary file when it is large.
 
     ``header`` is the header block as received, up to and including the empty
-    line (cut at ``HEADER_LIMIT`` octets). ``flags`` and ``internaldate`` are those of
-    a source that keeps some. Who got a message with a ``path`` calls ``discard`` when done.
+    line (cut at ``HEADER_LIMIT`` octets). ``flags``, ``internaldate`` and
+    ``mailbox`` are those of a source that keeps some. Who got a message with a ``path`` calls ``discard`` when done.
     """
 
     octets: int
@@ -221,6 +221,7 @@ class Message:
     path: Path | None = None
     flags: Flags | None = None
     internaldate: InternalDate | None = None
+    mailbox: MailboxName | None = None
 
     def blocks(self) -> Iterator[bytes]:
         """The octets in order, in blocks of bounded size. Raises OSError when the file is gone."""

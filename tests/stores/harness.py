@@ -15,7 +15,7 @@ from migrate.model import Endpoint, MailboxName, Protocol, Secret, Tls
 from migrate.rules.dedupe import Digester
 from migrate.stores import net
 from migrate.stores.base import Session
-from migrate.stores.imap import ImapAppender
+from migrate.stores.imap import ImapAppender, ImapReader
 from migrate.stores.memory import (
     MemoryAppender,
     MemoryMailbox,
@@ -159,6 +159,36 @@ class ServerSource:
 
     def cut(self) -> None:
         self._relay.cut()
+
+
+class ImapServerSource(ServerSource):
+    """The same mailbox over IMAP, folder by folder."""
+
+    def __init__(self, server: MailServer, user: str, spill_dir: Path, relay: Relay, tls: Tls) -> None:
+        super().__init__(server, user, spill_dir, relay, tls)
+        self._endpoint = Endpoint(Protocol.IMAP, user, server.host, relay.port, tls)
+        self._served: dict[bytes, bytes] = {}
+
+    def load(self, messages: Sequence[bytes]) -> None:
+        super().load(messages)
+        # What a delivery makes of odd line ends is the server's own affair.
+        self._served.update(zip(messages, self.held()[-len(messages) :], strict=True))
+
+    def served(self, octets: bytes) -> bytes:
+        return self._served[octets]
+
+    def held(self) -> list[bytes]:
+        return [one.octets for one in self._server.stored(self._user, "INBOX")]
+
+    def reader(self) -> Session:
+        return ImapReader(
+            self._endpoint,
+            Secret(self._server.password),
+            connect=net.connect,
+            digester=Digester,
+            spill_dir=self.spill_dir,
+            clock=time.monotonic,
+        )
 
 
 class ServerDest:

@@ -15,7 +15,7 @@ from tests.support.mailgen import generate
 from tests.support.relay import Relay
 
 from .contract import AppenderContract, ReaderContract, ReleaserContract, play, value
-from .harness import MemoryDest, MemorySource, ServerDest, ServerSource
+from .harness import ImapServerSource, MemoryDest, MemorySource, ServerDest, ServerSource
 from .mbox_rig import MboxDest, MboxSource
 
 
@@ -74,6 +74,18 @@ def test_a_reader_sends_no_dele(trusted: Dovecot, user: str, tmp_path: Path) -> 
     sent = trusted.commands(user).upper()
     assert sent.count(b"RETR ") == 20
     assert b"DELE" not in sent
+
+
+@pytest.mark.dovecot
+class TestImapReader(ReaderContract):
+    @pytest.fixture(params=[Tls.IMPLICIT, Tls.STARTTLS], ids=["imaps", "starttls"])
+    def source(
+        self, request: pytest.FixtureRequest, trusted: Dovecot, user: str, tmp_path: Path
+    ) -> Iterator[ImapServerSource]:
+        port = trusted.imaps_port if request.param is Tls.IMPLICIT else trusted.imap_port
+        trusted.deliver_many(user, [])
+        with Relay(port) as relay:
+            yield ImapServerSource(trusted, user, tmp_path, relay, request.param)
 
 
 @pytest.mark.dovecot

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -44,7 +45,8 @@ def test_unknown_items_are_passed_over_whatever_their_value() -> None:
         b"a (b) literal",
         b' X {no BODYSTRUCTURE ("TEXT" "PLAIN" ("CHARSET" "utf-8")) INTERNALDATE " 1-Jan-2020 00:00:00 +0000" UID 3)',
     )
-    assert fetched == Fetched(3, None, ())
+    when = datetime(2020, 1, 1, tzinfo=UTC)
+    assert fetched == Fetched(3, None, (), flags=(b"\\Seen",), internaldate=when)
 
 
 def test_a_body_may_be_literal_quoted_atom_or_nil() -> None:

@@ -1,4 +1,4 @@
-"""The IMAP destination: ``ImapAppender``, one session for one connection.
+"""IMAP as destination and as source: ``ImapAppender`` and ``ImapReader``, one session for one connection.
 
 link      the connection: its channel, its one reader, what a blocking call may take
 login     greeting, STARTTLS, login, capabilities (IMAPClient over our own connection)
@@ -6,9 +6,12 @@ mailbox   names at the IMAP edge: find, create, select
 lane      commands under way: pipelined, overlapped or in lock-step
 upload    Append and SearchUids on a lane
 look      FetchHeaders and ReadBack on a lane
-session   the contract of ``stores.base``
+session   the contract of ``stores.base``, as far as both kinds have it
+appender  what appends and looks
+reader    an account as a source
 """
 
-from .session import ImapAppender
+from .appender import ImapAppender
+from .reader import ImapReader
 
-__all__ = ["ImapAppender"]
+__all__ = ["ImapAppender", "ImapReader"]

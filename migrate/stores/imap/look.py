@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...commands import Digest, FetchHeaders, ReadBack, Served
+from ...commands import Digest, FetchHeaders, Served
 from ...errors import MigrateError
-from ...model import HEADER_LIMIT, MEMORY_LIMIT, Fingerprint
+from ...model import HEADER_LIMIT, MEMORY_LIMIT
 from ...wire.imap import Fetched, Section, Tagged, broken, uid_chunks, uid_set
 from ...wire.imap.reader import LITERAL_LIMIT
 from .lane import Lane
@@ -136,19 +136,24 @@ class HeadersJob(_FetchJob):
 
 
 class ReadBackJob(_FetchJob):
-    """One ReadBack: sizes first, then small bodies many at a time, and large ones in windows."""
+    """Messages whole: sizes first, then small bodies many at a time, and large ones in windows.
 
-    def __init__(self, lane: Lane, command: ReadBack) -> None:
-        self._digester = command.digester
+    Value: what ``digester`` makes of each, by uid.
+    """
+
+    sizes = b"UID RFC822.SIZE"  # what is asked for first
+
+    def __init__(self, lane: Lane, uids: Sequence[int], digester: Callable[[], Digest]) -> None:
+        self._digester = digester
         self._sizes: dict[int, int] = {}
         self._planned: set[int] = set()
-        self._prints: dict[int, Fingerprint] = {}
-        super().__init__(lane, command.uids)
+        self._prints: dict[int, Any] = {}  # what the digests made
+        super().__init__(lane, uids)
 
     def _ask(self, uids: Sequence[int]) -> None:
         self._ask_bodies([uid for uid in uids if uid in self._sizes])
         for chunk in uid_chunks((uid for uid in uids if uid not in self._sizes), CHUNK_UIDS):
-            self._fetch(chunk, b"UID RFC822.SIZE", self._take_size, LITERAL_LIMIT)
+            self._fetch(chunk, self.sizes, self._take_size, LITERAL_LIMIT)
 
     def _take_size(self, fetched: Fetched) -> bool:
         uid, size = fetched.uid, fetched.size
@@ -201,7 +206,7 @@ class ReadBackJob(_FetchJob):
     def _missing(self) -> list[int]:
         return [uid for uid in self._asked if uid not in self._prints]
 
-    def _result(self) -> dict[int, Fingerprint]:
+    def _result(self) -> dict[int, Any]:
         return {uid: self._prints[uid] for uid in self._asked if uid in self._prints}
 
 

@@ -33,6 +33,14 @@ class Selected:
     floor: int
 
 
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A mailbox that can be selected, and its name as the server writes it."""
+
+    mailbox: MailboxName
+    wire_name: bytes
+
+
 class Mailboxes:
     """The mailboxes of one account."""
 
@@ -50,6 +58,48 @@ class Mailboxes:
                 return None
             name = self._create(mailbox)
         return self._select(mailbox, name)
+
+    def folders(self, only: MailboxName | None = None) -> list[Folder]:
+        """Every mailbox of the account that can be selected, INBOX first, or the one asked for if it is there."""
+        if only is not None:
+            name = self._find(only)
+            return [] if name is None else [Folder(only, name)]
+        try:
+            lines = self._call("LIST", lambda: self._client.list_folders("", "*"))
+        except Refused as refused:
+            answer = refused.answer
+        else:
+            names = [name for flags, _, listed in lines if _can_be_selected(flags) and (name := _as_listed(listed))]
+            names = list(dict.fromkeys(b"INBOX" if name.upper() == b"INBOX" else name for name in names))
+            names.sort(key=lambda name: name != b"INBOX")
+            return [Folder(self._our_name(name), name) for name in names]
+        raise self._refused("the folders cannot be listed", answer)
+
+    def count(self, folder: Folder) -> int:
+        """How many messages the server says are there; 0 where it does not say."""
+        try:
+            told = self._call("STATUS", lambda: self._client.folder_status(folder.wire_name, ["MESSAGES"]))
+        except Refused:
+            return 0
+        return _number(told.get(b"MESSAGES"))
+
+    def examine(self, folder: Folder) -> tuple[int, int] | None:
+        """UIDVALIDITY and how many messages there are; it is selected read-only. None: it cannot be."""
+        try:
+            answers = self._call("EXAMINE", lambda: self._client.select_folder(folder.wire_name, readonly=True))
+        except Refused as refused:
+            self._account.link.notice(f"the folder {folder.mailbox} cannot be read", refused.answer.said)
+            return None
+        return _number(answers.get(b"UIDVALIDITY")), _number(answers.get(b"EXISTS"))
+
+    def _our_name(self, name: bytes) -> MailboxName:
+        """The name without the prefix of the personal namespace. What is no text in it stands as it is written."""
+        text = _decoded(name) or display(name)
+        prefix, delimiter = self._home_namespace()
+        if prefix and text.upper().startswith(prefix.upper()) and len(text) > len(prefix):
+            text = text[len(prefix) :]
+        levels = [level for level in (text.split(delimiter) if delimiter else [text]) if level]
+        return MailboxName(tuple(display(level, 1000) for level in levels) or ("unnamed",))
 
     def _call(self, what: str, action: Callable[[], Any]) -> Any:
         return call(self._account.link, what, action)
@@ -236,11 +286,18 @@ def _decoded(name: bytes) -> str | None:
 def _pick(lines: list[Any], wanted: str) -> bytes | None:
     """The name among the LIST answers that is the wanted one and can be selected."""
     for flags, _, listed in lines:
-        name = listed.encode("ascii") if isinstance(listed, str) else listed  # IMAPClient reads "5" as a number
-        is_there = not {flag.lower() for flag in flags} & {b"\\noselect", b"\\nonexistent"}
-        if is_there and _decoded(name) == wanted:
-            return bytes(name)
+        name = _as_listed(listed)
+        if _can_be_selected(flags) and _decoded(name) == wanted:
+            return name
     return None
+
+
+def _as_listed(name: Any) -> bytes:
+    return name.encode("ascii") if isinstance(name, str) else bytes(name)  # IMAPClient reads "5" as a number
+
+
+def _can_be_selected(flags: Any) -> bool:
+    return not {flag.lower() for flag in flags} & {b"\\noselect", b"\\nonexistent"}
 
 
 def _delimiter(lines: list[Any]) -> str | None:

@@ -1,53 +1,39 @@
-"""ImapAppender: one connection to an IMAP server as a session (the contract of ``stores.base``).
+"""What both kinds of IMAP session have: a queue of commands, one lane, outcomes in the order of the commands.
 
 Opening, selecting and closing block and happen when nothing is under way;
-appends, searches and read-backs share the lane, and their outcomes come in
-the order of the commands.
+everything else shares the lane.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
-from ...commands import (
-    Append,
-    CloseDest,
-    Command,
-    FetchHeaders,
-    MailboxStatus,
-    OpenDest,
-    OpenMailbox,
-    Outcome,
-    ReadBack,
-    SearchUids,
-)
+from ...commands import Command, Outcome
 from ...errors import Cause, MailboxError, MigrateError, Retry, StoreError
-from ...model import Endpoint, MailboxName, Secret
+from ...model import Endpoint, Secret
 from ..base import Channel
 from .lane import Lane
 from .link import Link, Trace
 from .login import Account, Refused, call, log_in
-from .look import HeadersJob, ReadBackJob
-from .mailbox import Mailboxes, Selected
-from .upload import AppendJob, Job, SearchJob
+from .mailbox import Mailboxes
+from .upload import Job
 
 GOODBYE_S = 5.0  # for LOGOUT, at most
 
-_FIELD = re.compile(r"[A-Za-z0-9-]+\Z")  # those that need no quotes (RFC 3501 §9 header-fld-name)
 
-
-class ImapAppender:
-    """One lane. ``trace`` is given each line of the wire without credentials and bodies.
+class ImapSession:
+    """One connection. ``trace`` is given each line of the wire without credentials and bodies.
 
     ``notices`` holds what is worth a line for people (a tolerated quirk, the
     server's own ALERT), each with the server's words; who shows them empties it.
     """
 
-    kinds = (OpenDest, OpenMailbox, Append, SearchUids, FetchHeaders, ReadBack, CloseDest)
+    kinds: ClassVar[tuple[type[Command], ...]]
+    closes: ClassVar[type[Command]]  # ends well also where the connection is broken
+    end: ClassVar[str]
 
     def __init__(
         self,
@@ -70,21 +56,18 @@ class ImapAppender:
         # Not to be guessed, so that no answer can be sent ahead of its question.
         self._tag_prefix = tag_prefix or b"P" + os.urandom(3).hex().upper().encode("ascii") + b"."
         self._commands: deque[Command] = deque()
-        self._jobs: deque[tuple[Command, Job]] = deque()
+        self._jobs: deque[tuple[Sequence[Command], Job]] = deque()
         self._outcomes: list[Outcome] = []
         self._error: MigrateError | None = None
         self._link: Link | None = None
         self._account: Account | None = None
         self._lane: Lane | None = None
         self._mailboxes: Mailboxes | None = None
-        self._selected: Selected | None = None
 
     # The contract --------------------------------------------------------------------------
     def submit(self, command: Command) -> None:
         if not isinstance(command, self.kinds):
             raise TypeError(f"{type(self).__name__} does not know {type(command).__name__}")
-        if isinstance(command, FetchHeaders) and not all(_FIELD.match(name) for name in command.fields):
-            raise TypeError("not the name of a header field")
         self._commands.append(command)
 
     def turn(self) -> list[Outcome]:
@@ -111,9 +94,9 @@ class ImapAppender:
 
     def close(self) -> None:
         link, self._link = self._link, None
-        self._account = self._lane = self._mailboxes = self._selected = None
+        self._account = self._lane = self._mailboxes = None
         if self._error is None:
-            self._error = StoreError("the connection to the destination was closed")
+            self._error = StoreError(f"the connection to the {self.end} was closed")
         if link is not None:
             link.channel.close()
 
@@ -129,12 +112,11 @@ class ImapAppender:
 
     def _may_start(self, command: Command) -> bool:
         """Whether the command need not wait for those under way."""
-        if self._lane is None or (not self._jobs and self._lane.is_idle):
-            return True
-        return isinstance(command, Append | SearchUids | FetchHeaders | ReadBack) and self._is_selected(command.mailbox)
+        raise NotImplementedError
 
-    def _is_selected(self, mailbox: MailboxName) -> bool:
-        return self._selected is not None and self._selected.mailbox == mailbox
+    @property
+    def _is_idle(self) -> bool:
+        return self._lane is None or (not self._jobs and self._lane.is_idle)
 
     def _start(self) -> None:
         while self._error is None and self._commands and self._may_start(self._commands[0]):
@@ -146,47 +128,29 @@ class ImapAppender:
                 self._commands.popleft()
                 self._outcomes.append(Outcome(command, error=error))
                 continue
-            self._commands.popleft()
+            commands = self._take(command)
             if job is not None:
-                self._jobs.append((command, job))
+                self._jobs.append((commands, job))
+
+    def _take(self, command: Command) -> Sequence[Command]:
+        """Takes the commands out of the queue that were begun together."""
+        return [self._commands.popleft()]
 
     def _begin(self, command: Command) -> Job | None:
         """The job that was begun, or None when the command is over and has its outcome."""
-        match command:
-            case OpenDest():
-                self._outcomes.append(Outcome(command, self._open()))
-                return None
-            case CloseDest():
-                self._log_out()
-                self._outcomes.append(Outcome(command))
-                return None
-        if self._account is None or self._lane is None:
-            raise StoreError("the session is not open", cause=Cause.UNUSABLE, retry=Retry.NEVER)
-        match command:
-            case OpenMailbox(mailbox=mailbox, create=create):
-                self._outcomes.append(Outcome(command, self._select(mailbox, create=create)))
-                return None
-            case Append():
-                return AppendJob(self._account, self._lane, self._need(command.mailbox), command)
-            case SearchUids():
-                self._need(command.mailbox)
-                return SearchJob(self._account.link, self._lane, command)
-            case FetchHeaders():
-                self._need(command.mailbox)
-                return HeadersJob(self._lane, command)
-            case ReadBack():
-                self._need(command.mailbox)
-                return ReadBackJob(self._lane, command)
-            case _:
-                raise TypeError(f"{type(self).__name__} does not know {type(command).__name__}")
+        raise NotImplementedError
 
     def _reap(self) -> None:
         while self._jobs and self._jobs[0][1].is_done:
-            command, job = self._jobs.popleft()
-            self._outcomes.append(Outcome(command, job.value, job.error))
+            commands, job = self._jobs.popleft()
+            self._outcomes += self._ends(commands, job)
+
+    def _ends(self, commands: Sequence[Command], job: Job) -> list[Outcome]:
+        """The outcomes of the commands that this job carried out."""
+        return [Outcome(command, job.value, job.error) for command in commands]
 
     # Opening and closing -------------------------------------------------------------------
-    def _open(self) -> Any:
+    def _open(self) -> Account:
         if self._link is not None:
             raise StoreError("the session is open already", cause=Cause.UNUSABLE, retry=Retry.NEVER)
         channel = self._connect(self._endpoint)
@@ -195,19 +159,7 @@ class ImapAppender:
         self._account = log_in(self._link, self._endpoint, self._secret)
         self._mailboxes = Mailboxes(self._account)
         self._lane = Lane(self._link, self._tag_prefix, is_overlapped=self._account.is_overlapped)
-        return self._account.facts
-
-    def _select(self, mailbox: MailboxName, *, create: bool) -> MailboxStatus | None:
-        assert self._mailboxes is not None
-        self._selected = None
-        self._selected = self._mailboxes.open(mailbox, create=create)
-        return self._selected.status if self._selected else None
-
-    def _need(self, mailbox: MailboxName) -> Selected:
-        if not self._is_selected(mailbox) and self._select(mailbox, create=False) is None:
-            raise MailboxError(f"the folder {mailbox} is not at the destination")
-        assert self._selected is not None
-        return self._selected
+        return self._account
 
     def _log_out(self) -> None:
         account = self._account
@@ -222,18 +174,18 @@ class ImapAppender:
     def _break(self, error: MigrateError) -> None:
         self._show_no_secret(error)
         if isinstance(error, StoreError) and not error.end:
-            error.end = "destination"
+            error.end = self.end
         self._reap()
         self._error = error
         self.close()
 
     def _end_all(self, error: MigrateError) -> None:
-        for command, _ in self._jobs:
-            self._outcomes.append(Outcome(command, error=error))
+        for commands, _ in self._jobs:
+            self._outcomes += [Outcome(command, error=error) for command in commands]
         self._jobs.clear()
         while self._commands:
             command = self._commands.popleft()
-            self._outcomes.append(Outcome(command, error=None if isinstance(command, CloseDest) else error))
+            self._outcomes.append(Outcome(command, error=None if isinstance(command, self.closes) else error))
 
     def _show_no_secret(self, error: MigrateError) -> None:
         if self._link is not None:

@@ -1,7 +1,8 @@
 """FETCH and SEARCH data -> values; uids -> sets (RFC 3501 §7.4.2, §7.2.5, §9 sequence-set).
 
     msg-att  = "(" name SP value *(SP name SP value) ")"
-    name     = "UID" / "RFC822.SIZE" / "BODY" section ["<" number ">"] / others, which are skipped
+    name     = "UID" / "RFC822.SIZE" / "FLAGS" / "INTERNALDATE" / "BODY" section ["<" number ">"]
+               / others, which are skipped
 
 Items come in any order. Nothing is parsed recursively, so that no nesting
 is too deep.
@@ -13,6 +14,7 @@ import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
 
 from .reader import Data, broken
 
@@ -28,6 +30,11 @@ _TOKEN = re.compile(
 )
 # What most servers answer when only the size is asked for.
 _SIZE_ONLY = re.compile(rb"\(UID ([0-9]{1,9}) RFC822\.SIZE ([0-9]{1,18})\)")
+_DATE_TIME = re.compile(
+    rb" *([0-9]{1,2})-([A-Za-z]{3})-([0-9]{4}) +([0-9]{2}):([0-9]{2}):([0-9]{2}) +([+-])([0-9]{2})([0-9]{2}) *"
+)
+_NAMES = (b"JAN", b"FEB", b"MAR", b"APR", b"MAY", b"JUN", b"JUL", b"AUG", b"SEP", b"OCT", b"NOV", b"DEC")
+_MONTHS = {name: number for number, name in enumerate(_NAMES, 1)}
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _NUMBERS = re.compile(rb"[0-9 ]*\Z")
 _MODSEQ = re.compile(rb"\(MODSEQ [0-9]+\) *\Z", re.IGNORECASE)
@@ -53,6 +60,8 @@ class Fetched:
     uid: int | None
     size: int | None
     sections: tuple[Section, ...]
+    flags: tuple[bytes, ...] | None = None
+    internaldate: datetime | None = None
 
 
 # A token: what it is, and its value.
@@ -66,14 +75,15 @@ def parse_fetch(data: Data) -> Fetched:
     tokens = _tokens(data.parts)
     if next(tokens, None) != ("(", None, None):
         raise broken("a FETCH answer without a list", data.parts[0])
-    uid = size = None
+    uid = size = flags = when = None
     sections: list[Section] = []
     for kind, name, section in tokens:
         if kind == ")":
-            return Fetched(uid, size, tuple(sections))
-        if kind not in ("atom", "section"):
+            return Fetched(uid, size, tuple(sections), flags, when)
+        if kind not in ("atom", "section") or name is None:
             raise broken("a FETCH answer with an item that has no name", data.parts[0])
-        value_kind, value = _value(tokens, data)
+        name = name.upper()
+        value_kind, value, words = _value(tokens, data)
         if section is not None:
             if name == b"BODY" and value_kind != "list":
                 sections.append(Section(section.name, section.origin, value))
@@ -81,12 +91,17 @@ def parse_fetch(data: Data) -> Fetched:
             uid = _number(value, UID_MAX, data)
         elif name == b"RFC822.SIZE":
             size = _number(value, (1 << 63) - 1, data)
+        elif name == b"FLAGS" and value_kind == "list":
+            flags = tuple(words)
+        elif name == b"INTERNALDATE" and value is not None:
+            when = parse_internaldate(value)
     raise broken("a FETCH answer that ends within its list", data.parts[0])
 
 
-def _value(tokens: Iterator[_Token], data: Data) -> tuple[str, bytes | None]:
-    """The next value: a string or atom, None for NIL, or ("list", None) for a list, passed over."""
+def _value(tokens: Iterator[_Token], data: Data) -> tuple[str, bytes | None, list[bytes]]:
+    """The next value: a string or atom, None for NIL, or ("list", None) for a list, and the atoms in that."""
     depth = 0
+    words: list[bytes] = []
     for kind, value, section in tokens:
         if kind == "(":
             depth += 1
@@ -95,9 +110,12 @@ def _value(tokens: Iterator[_Token], data: Data) -> tuple[str, bytes | None]:
             if depth < 0:
                 break
             if depth == 0:
-                return "list", None
+                return "list", None, words
         elif depth == 0 and section is None:
-            return (kind, None) if kind == "atom" and value == b"NIL" else (kind, value)
+            is_nil = kind == "atom" and value is not None and value.upper() == b"NIL"
+            return kind, None if is_nil else value, words
+        elif depth == 1 and kind == "atom" and value is not None:
+            words.append(value)
     raise broken("a FETCH answer with an item that has no value", data.parts[0])
 
 
@@ -117,7 +135,7 @@ def _tokens(parts: Sequence[bytes]) -> Iterator[_Token]:
                 origin = int(match["origin"]) if match["origin"] else None
                 yield "section", match["name"].upper(), Section(match["section"].upper(), origin, None)
             else:
-                yield "atom", match["atom"].upper(), None
+                yield "atom", match["atom"], None
         if part[position:].strip(b" "):
             raise broken("a FETCH answer that cannot be read", part)
 
@@ -126,6 +144,21 @@ def _number(value: bytes | None, limit: int, data: Data) -> int:
     if value is None or not value.isdigit() or len(value) > 19 or int(value) > limit:
         raise broken("a FETCH answer with an impossible number", data.parts[0])
     return int(value)
+
+
+def parse_internaldate(text: bytes) -> datetime | None:
+    """The date-time of FETCH INTERNALDATE (RFC 3501 §9), with its offset; None where it is none."""
+    match = _DATE_TIME.fullmatch(text)
+    month = _MONTHS.get(match[2].upper()) if match else None
+    if match is None or month is None:
+        return None
+    offset = timedelta(hours=int(match[8]), minutes=int(match[9]))
+    zone = timezone(-offset if match[7] == b"-" else offset) if offset < timedelta(hours=24) else UTC
+    try:
+        clock = (int(match[4]), int(match[5]), int(match[6]))
+        return datetime(int(match[3]), month, int(match[1]), *clock, tzinfo=zone)
+    except ValueError:
+        return None
 
 
 def parse_search(data: Data, low: int) -> array[int]:

@@ -1,0 +1,268 @@
+"""ImapReader: an IMAP account as a source. It reads with EXAMINE and BODY.PEEK: nothing changes there.
+
+A message is named by its folder, UIDVALIDITY and UID (as in RFC 5092), so that a
+folder whose UIDVALIDITY changes is a folder of new messages, never one whose old
+messages are gone; content tells which of them are known.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ...commands import CloseSource, Command, Digest, Fetch, ListSource, OpenSource, Outcome, SourceFacts
+from ...errors import Cause, MessageError, MigrateError, Retry, StoreError
+from ...model import DateSource, Flags, InternalDate, MessageRef, is_keyword
+from ...wire.imap import Data, Fetched, Tagged
+from ..base import Collector
+from .lane import Lane
+from .look import BODY_UIDS, ReadBackJob
+from .mailbox import Folder
+from .session import ImapSession
+from .upload import Job
+
+JOBS = 4  # of fetching under way
+
+
+class ImapReader(ImapSession):
+    """A session that reads every folder, or the one that the endpoint names. It knows no command that deletes."""
+
+    kinds = (OpenSource, ListSource, Fetch, CloseSource)
+    closes = CloseSource
+    end = "source"
+
+    def __init__(self, *args: Any, digester: Callable[[], Digest], spill_dir: Path, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._digester = digester
+        self._spill_dir = spill_dir
+        self._folders: list[Folder] = []
+        self._validities: list[int] = []  # of the folders, as listed
+        self._examined = -1  # the folder that is selected
+        # Of each message by its number, from 1.
+        self._folder_of = array("L", [0])
+        self._uid_of = array("L", [0])
+
+    def submit(self, command: Command) -> None:
+        if isinstance(command, OpenSource) and command.may_release:
+            raise TypeError("nothing is deleted from an IMAP source")
+        super().submit(command)
+        if isinstance(command, CloseSource) and not command.quit and self._error is None:
+            self._error = StoreError("the connection to the source was closed")
+            self.close()
+
+    # Working -------------------------------------------------------------------------------
+    def _work(self) -> None:
+        super()._work()
+        while self._jobs and isinstance(job := self._jobs[0][1], ListJob) and not job.is_done and self._is_quiet:
+            job.go_on()  # selecting blocks, so it is not done while answers are taken in
+            super()._work()
+
+    @property
+    def _is_quiet(self) -> bool:
+        return self._lane is not None and self._lane.is_idle
+
+    def _may_start(self, command: Command) -> bool:
+        if self._is_idle:
+            return True
+        if not isinstance(command, Fetch) or not all(isinstance(job, FetchJob) for _, job in self._jobs):
+            return False
+        return len(self._jobs) < JOBS and 0 <= self._place(command)[0] == self._examined
+
+    def _begin(self, command: Command) -> Job | None:
+        match command:
+            case OpenSource():
+                self._outcomes.append(Outcome(command, self._open_source()))
+                return None
+            case CloseSource():
+                self._log_out()
+                self._outcomes.append(Outcome(command))
+                return None
+        if self._mailboxes is None or self._lane is None:
+            raise StoreError("the session is not open", cause=Cause.UNUSABLE, retry=Retry.NEVER)
+        match command:
+            case ListSource():
+                self._examined = -1
+                self._validities = []
+                self._folder_of, self._uid_of = array("L", [0]), array("L", [0])
+                return ListJob(self)
+            case Fetch():
+                group = self._group(command)
+                if self._place(command)[0] < 0:
+                    gone = MessageError("the source has no such message")
+                    self._outcomes += [Outcome(one, error=gone) for one in group]
+                    return None
+                self._examine(self._place(command)[0])
+                return FetchJob(self._lane, [self._place(one)[1] for one in group], self._collector)
+            case _:
+                raise TypeError(f"{type(self).__name__} does not know {type(command).__name__}")
+
+    def _collector(self) -> Collector:
+        return Collector(self._digester, self._spill_dir)
+
+    def _open_source(self) -> SourceFacts:
+        account = self._open()
+        assert self._mailboxes is not None
+        only = self._endpoint.mailbox
+        self._folders = self._mailboxes.folders(only)
+        if only is not None and not self._folders:
+            raise StoreError(f"the source has no folder {only}", cause=Cause.UNUSABLE, retry=Retry.NEVER)
+        return SourceFacts(
+            greeting=account.facts.greeting,
+            messages=sum(map(self._mailboxes.count, self._folders)),
+            octets=0,
+            has_uids=True,
+            may_delete_on_fetch=False,
+            mailboxes=tuple(dict.fromkeys(folder.mailbox for folder in self._folders)),
+        )
+
+    # Fetching ------------------------------------------------------------------------------
+    def _place(self, command: Command) -> tuple[int, int]:
+        """Folder and uid of a message."""
+        assert isinstance(command, Fetch)
+        number, uid = command.ref.number, command.ref.uid
+        if not 0 < number < len(self._uid_of):
+            return -1, 0
+        folder = self._folder_of[number]
+        return (folder, self._uid_of[number]) if uid == self._name(folder, self._uid_of[number]) else (-1, 0)
+
+    def _name(self, folder: int, uid: int) -> bytes:
+        return b"%b;UIDVALIDITY=%d;UID=%d" % (self._folders[folder].wire_name, self._validities[folder], uid)
+
+    def _group(self, first: Command) -> list[Command]:
+        """The commands in front of the queue that one job carries out."""
+        folder = self._place(first)[0]
+        group: list[Command] = []
+        for command in self._commands:
+            if len(group) == BODY_UIDS or not isinstance(command, Fetch) or self._place(command)[0] != folder:
+                break
+            group.append(command)
+        return group
+
+    def _take(self, command: Command) -> Sequence[Command]:
+        group = self._group(command) if isinstance(command, Fetch) else [command]
+        for _ in group:
+            self._commands.popleft()
+        return group
+
+    def _ends(self, commands: Sequence[Command], job: Job) -> list[Outcome]:
+        if not isinstance(job, FetchJob) or job.error is not None:
+            return super()._ends(commands, job)
+        return [self._fetched(command, job) for command in commands]
+
+    def _fetched(self, command: Command, job: FetchJob) -> Outcome:
+        folder, uid = self._place(command)
+        message = job.value.pop(uid, None)
+        if message is None:
+            return Outcome(command, error=MessageError("the source does not have it any more"))
+        kept = job.kept[uid]
+        when = None if kept.internaldate is None else InternalDate(kept.internaldate, DateSource.STORE)
+        flags = None if kept.flags is None else flags_from(kept.flags)
+        mailbox = self._folders[folder].mailbox
+        return Outcome(command, replace(message, flags=flags, internaldate=when, mailbox=mailbox))
+
+    def _examine(self, folder: int) -> None:
+        if folder == self._examined:
+            return
+        assert self._mailboxes is not None
+        self._examined = -1
+        found = None if folder < 0 else self._mailboxes.examine(self._folders[folder])
+        if found is None or found[0] != self._validities[folder]:
+            raise StoreError("a folder of the source was replaced while it was read")
+        self._examined = folder
+
+    # Listing -------------------------------------------------------------------------------
+    def list_next(self, take: Callable[[Data], bool], on_done: Callable[[Tagged], None]) -> bool:
+        """Asks for the sizes in the next folder that has messages; False when there is none left."""
+        assert self._mailboxes is not None
+        assert self._lane is not None
+        while len(self._validities) < len(self._folders):
+            found = self._mailboxes.examine(self._folders[len(self._validities)])
+            self._validities.append(0 if found is None else found[0])
+            if found is not None and found[1]:
+                self._examined = len(self._validities) - 1
+                self._lane.ask(b"UID FETCH 1:* (UID RFC822.SIZE)", on_done, take)
+                return True
+        return False
+
+    def read(self, data: Data) -> Fetched:
+        assert self._lane is not None
+        return self._lane.fetched(data)
+
+    def refs(self, sizes: dict[int, int]) -> list[MessageRef]:
+        """The messages of the folder that was listed last, by uid."""
+        folder = len(self._validities) - 1
+        refs = []
+        for uid in sorted(sizes):
+            refs.append(MessageRef(self._name(folder, uid), len(self._uid_of), sizes[uid]))
+            self._folder_of.append(folder)
+            self._uid_of.append(uid)
+        return refs
+
+
+class ListJob:
+    """ListSource: folder after folder, each selected when nothing is under way."""
+
+    def __init__(self, reader: ImapReader) -> None:
+        self.is_done = False
+        self.value: Any = None
+        self.error: MigrateError | None = None
+        self._reader = reader
+        self._refs: list[MessageRef] = []
+        self._sizes: dict[int, int] = {}  # of the folder that is listed now
+
+    def go_on(self) -> None:
+        """The folder that was under way is listed: goes on with the next."""
+        if self._sizes:
+            self._refs += self._reader.refs(self._sizes)
+        self._sizes = {}
+        if not self._reader.list_next(self._take, self._end):
+            self.value = self._refs
+            self.is_done = True
+
+    def _take(self, data: Data) -> bool:
+        if data.name != b"FETCH":
+            return False
+        fetched = self._reader.read(data)
+        if fetched.uid is None or fetched.size is None:
+            return False
+        self._sizes[fetched.uid] = fetched.size
+        return True
+
+    def _end(self, answer: Tagged) -> None:
+        if answer.status != b"OK":
+            raise StoreError(
+                "the source would not list one of its folders",
+                said=answer.said,
+                hint="Run the same command again later.",
+            )
+
+
+class FetchJob(ReadBackJob):
+    """Messages of one folder, and what the source keeps beside each."""
+
+    sizes = b"UID RFC822.SIZE FLAGS INTERNALDATE"
+
+    def __init__(self, lane: Lane, uids: Sequence[int], collector: Callable[[], Any]) -> None:
+        self.kept: dict[int, Fetched] = {}
+        super().__init__(lane, uids, collector)
+
+    def _take_size(self, fetched: Fetched) -> bool:
+        is_new = super()._take_size(fetched)
+        if is_new and fetched.uid is not None:
+            self.kept[fetched.uid] = fetched
+        return is_new
+
+
+_KEPT = frozenset({"\\answered", "\\draft", "\\flagged", "\\seen"})
+
+
+def flags_from(words: Sequence[bytes]) -> Flags:
+    """The flags of a FETCH answer that go with the message.
+
+    \\Deleted does not: a mail that is moved because it is to be kept would vanish. \\Recent is the server's.
+    """
+    names = (word.decode("ascii", "replace") for word in words)
+    return Flags(frozenset(name for name in names if name.lower() in _KEPT or is_keyword(name)))
