@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +32,8 @@ from migrate.errors import Cause, MessageError, Retry, StoreError
 from migrate.model import INBOX, DateSource, InternalDate, MailboxName
 from migrate.rules.dedupe import Digester, fingerprint
 from migrate.stores.base import Collector
-from migrate.stores.mbox import MboxReader, disk
+from migrate.stores.mbox import MboxReader, disk, lock
+from migrate.stores.mbox import appender as appender_module
 from migrate.stores.mbox.folder import JUMP
 from migrate.stores.mbox.index import Index
 from tests.support.mailgen import generate, large, odd_messages
@@ -356,6 +358,24 @@ def test_a_program_that_appends_between_two_of_ours_is_noticed(root: Path, tmp_p
         1: fingerprint(ONE),
         answer.uid: fingerprint(TWO),
     }
+
+
+def test_a_program_that_had_the_lock_just_before_us_is_noticed(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = opened(root)
+    path = root / "INBOX" / "2026-11.mbox"
+    real = lock.file_lock
+
+    def slow(name: Path, notices: list[tuple[str, bytes]]) -> AbstractContextManager[int]:
+        if path.stat().st_size == 0:
+            path.write_bytes(FOREIGN)
+        return real(name, notices)
+
+    monkeypatch.setattr(appender_module, "file_lock", slow)
+    (answer,) = value(session, Append(LANE, INBOX, (letter(ONE, tmp_path),)))
+    assert path.read_bytes() == FOREIGN
+    assert value(session, ReadBack(LANE, INBOX, [answer.uid], Digester)) == {answer.uid: fingerprint(ONE)}
 
 
 def test_a_file_of_another_program_is_not_touched(root: Path, tmp_path: Path) -> None:
