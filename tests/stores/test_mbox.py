@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import mailbox
 import os
 import subprocess
@@ -28,7 +29,9 @@ from migrate.commands import (
     ReadBack,
     SearchUids,
 )
-from migrate.errors import Cause, MessageError, Retry, StoreError
+from migrate.driver import Stop, check_job
+from migrate.errors import Cause, Exit, MessageError, Retry, StoreError
+from migrate.events import Checked, Event
 from migrate.model import INBOX, DateSource, InternalDate, MailboxName
 from migrate.rules.dedupe import Digester, fingerprint
 from migrate.stores.base import Collector
@@ -73,6 +76,35 @@ def test_files_and_directories_are_their_owners_alone(root: Path) -> None:
         os.umask(before)
     for path in root.rglob("*"):
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_an_index_can_be_used_without_any_program_of_ours(root: Path) -> None:
+    """The recipe of docs/backup.md."""
+    store(root, [ONE, TWO])
+    path = root / "INBOX" / "2026-11.mbox"
+    entry = [json.loads(line) for line in path.with_suffix(".mbox.index").open()][3]
+    recipe = f"tail -c +{entry['offset'] + 1} '{path}' | head -c {entry['length']} | sha256sum"
+    said = subprocess.run(["sh", "-c", recipe], capture_output=True, text=True, check=True).stdout
+    assert entry["uid"] == 2
+    assert said.split()[0] == entry["stored"]
+
+
+def test_a_proof_can_be_stopped(root: Path) -> None:
+    store(root, [ONE, TWO])
+    stop = Stop()
+    events: list[Event] = []
+    assert check_job(root, events.append, stop) is Exit.OK
+    assert events == [Checked(1, 2, path_size(root), 0, 0)]
+    stop.request()
+    try:
+        assert check_job(root, events.append, stop) is Exit.INTERRUPTED
+    finally:
+        stop.end()
+    assert len(events) == 1
+
+
+def path_size(root: Path) -> int:
+    return (root / "INBOX" / "2026-11.mbox").stat().st_size
 
 
 def test_a_new_month_begins_a_new_file_and_the_old_ones_never_change_again(root: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from migrate.commands import Append, Fetch, ListSource, OpenSource
+from migrate.commands import Append, Fetch, FetchHeaders, ListSource, OpenSource, ReadBack, SearchUids
 from migrate.errors import MessageError
 from migrate.model import INBOX
 from migrate.rules.dedupe import Digester
@@ -135,6 +135,16 @@ def test_a_truncated_file_is_found_earlier_messages_come_back_and_the_next_run_g
         assert good.count(NEW) == 1
         uids = [one.uid for one in held(root)]
         assert len(set(uids)) == len(uids), (trial, size)
+
+
+def test_a_message_whose_octets_are_gone_is_in_no_answer(fresh: Callable[[], Path]) -> None:
+    root = fresh()
+    path = root / "INBOX" / "2026-12.mbox"
+    path.write_bytes(path.read_bytes()[:-1])
+    session = opened(root, now=DECEMBER)
+    assert value(session, SearchUids(LANE, INBOX, 39)) == [39]
+    assert [one.uid for one in value(session, FetchHeaders(LANE, INBOX, [39, 40], ()))] == [39]
+    assert list(value(session, ReadBack(LANE, INBOX, [39, 40], Digester))) == [39]
 
 
 def test_an_index_that_lost_lines_gives_no_uid_twice(fresh: Callable[[], Path]) -> None:
