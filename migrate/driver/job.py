@@ -114,6 +114,8 @@ def check_job(directory: Path, emit: Callable[[Event], None], stop: Stop) -> Exi
         except StoreError as error:
             error.end = "source"
             raise
+        if found is None:
+            continue
         damaged += 1
         emit(Damaged(found.file, found.offset, found.uid, found.message, found.what))
     return Exit.INTERRUPTED

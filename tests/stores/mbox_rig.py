@@ -48,12 +48,14 @@ def store(root: Path, messages: Sequence[bytes], mailbox: MailboxName = INBOX, *
 def checked(root: Path) -> tuple[list[Finding], Sum]:
     """What the proof says of a directory."""
     steps = check(root, sleep=lambda seconds: None)
-    findings = []
+    findings: list[Finding] = []
     while True:
         try:
-            findings.append(next(steps))
+            found = next(steps)
         except StopIteration as end:
             return findings, end.value
+        if found is not None:
+            findings.append(found)
 
 
 def held(directory: Path) -> list[Held]:

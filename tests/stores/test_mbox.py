@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import mailbox
 import os
 import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,11 +29,14 @@ from migrate.commands import (
     ReadBack,
     SearchUids,
 )
-from migrate.errors import Cause, MessageError, Retry, StoreError
+from migrate.driver import Stop, check_job
+from migrate.errors import Cause, Exit, MessageError, Retry, StoreError
+from migrate.events import Checked, Event
 from migrate.model import INBOX, DateSource, InternalDate, MailboxName
 from migrate.rules.dedupe import Digester, fingerprint
 from migrate.stores.base import Collector
-from migrate.stores.mbox import MboxReader, disk
+from migrate.stores.mbox import MboxReader, disk, lock
+from migrate.stores.mbox import appender as appender_module
 from migrate.stores.mbox.folder import JUMP
 from migrate.stores.mbox.index import Index
 from tests.support.mailgen import generate, large, odd_messages
@@ -71,6 +76,35 @@ def test_files_and_directories_are_their_owners_alone(root: Path) -> None:
         os.umask(before)
     for path in root.rglob("*"):
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_an_index_can_be_used_without_any_program_of_ours(root: Path) -> None:
+    """The recipe of docs/backup.md."""
+    store(root, [ONE, TWO])
+    path = root / "INBOX" / "2026-11.mbox"
+    entry = [json.loads(line) for line in path.with_suffix(".mbox.index").open()][3]
+    recipe = f"tail -c +{entry['offset'] + 1} '{path}' | head -c {entry['length']} | sha256sum"
+    said = subprocess.run(["sh", "-c", recipe], capture_output=True, text=True, check=True).stdout
+    assert entry["uid"] == 2
+    assert said.split()[0] == entry["stored"]
+
+
+def test_a_proof_can_be_stopped(root: Path) -> None:
+    store(root, [ONE, TWO])
+    stop = Stop()
+    events: list[Event] = []
+    assert check_job(root, events.append, stop) is Exit.OK
+    assert events == [Checked(1, 2, path_size(root), 0, 0)]
+    stop.request()
+    try:
+        assert check_job(root, events.append, stop) is Exit.INTERRUPTED
+    finally:
+        stop.end()
+    assert len(events) == 1
+
+
+def path_size(root: Path) -> int:
+    return (root / "INBOX" / "2026-11.mbox").stat().st_size
 
 
 def test_a_new_month_begins_a_new_file_and_the_old_ones_never_change_again(root: Path) -> None:
@@ -356,6 +390,24 @@ def test_a_program_that_appends_between_two_of_ours_is_noticed(root: Path, tmp_p
         1: fingerprint(ONE),
         answer.uid: fingerprint(TWO),
     }
+
+
+def test_a_program_that_had_the_lock_just_before_us_is_noticed(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = opened(root)
+    path = root / "INBOX" / "2026-11.mbox"
+    real = lock.file_lock
+
+    def slow(name: Path, notices: list[tuple[str, bytes]]) -> AbstractContextManager[int]:
+        if path.stat().st_size == 0:
+            path.write_bytes(FOREIGN)
+        return real(name, notices)
+
+    monkeypatch.setattr(appender_module, "file_lock", slow)
+    (answer,) = value(session, Append(LANE, INBOX, (letter(ONE, tmp_path),)))
+    assert path.read_bytes() == FOREIGN
+    assert value(session, ReadBack(LANE, INBOX, [answer.uid], Digester)) == {answer.uid: fingerprint(ONE)}
 
 
 def test_a_file_of_another_program_is_not_touched(root: Path, tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +147,48 @@ def test_a_run_that_dies_twice_is_completed_by_the_third(tmp_path: Path) -> None
         dies(there, *second)
         assert there.migrate() is Exit.OK
         there.assert_all_there_once((trial, first, second))
+        shutil.rmtree(scratch)
+
+
+class PowerCut(Frail):
+    """The same, and the disk forgets what was never synced: the end of a file is gone, or holds zeros."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, last: int, share: float, synced: dict[str, int]) -> None:
+        self.synced = synced
+        real = disk.sync
+
+        def sync(handle: int) -> None:
+            real(handle)
+            # What is not named ".part" any more had all its octets when it got its name.
+            self.synced[os.readlink(f"/proc/self/fd/{handle}").removesuffix(".part")] = os.fstat(handle).st_size
+
+        monkeypatch.setattr(disk, "sync", sync)
+        super().__init__(monkeypatch, last, share)
+
+    def forget(self, root: Path, rng: random.Random) -> None:
+        for path in (root / "INBOX").glob("*.mbox*"):
+            octets = path.read_bytes()
+            safe = min(self.synced.get(str(path), 0), len(octets))
+            cut = rng.randrange(safe, len(octets) + 1)
+            path.write_bytes(octets[:cut] + rng.choice([b"", b"\0" * (len(octets) - cut)]))
+
+
+def test_a_power_cut_after_any_step_leaves_every_message_once(tmp_path: Path) -> None:
+    """Also where the run before was killed, so that what it had not synced was there for this one, and is gone now."""
+    rng = random.Random(20261127)
+    for trial in range(150):
+        scratch = tmp_path / str(trial)
+        scratch.mkdir()
+        there = IntoFiles(scratch, MESSAGES)
+        synced: dict[str, int] = {}
+        for most in (40, 30)[trial % 2 :]:
+            with pytest.MonkeyPatch.context() as patch:
+                power = PowerCut(patch, rng.randrange(1, most), rng.random(), synced)
+                with suppress(Crash):
+                    there.migrate()
+        power.forget(there.root, rng)
+        assert there.migrate() is Exit.OK, trial
+        there.assert_all_there_once(trial)
         shutil.rmtree(scratch)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from migrate.commands import Append, Fetch, ListSource, OpenSource
+from migrate.commands import Append, Fetch, FetchHeaders, ListSource, OpenSource, ReadBack, SearchUids
 from migrate.errors import MessageError
 from migrate.model import INBOX
 from migrate.rules.dedupe import Digester
@@ -137,6 +137,16 @@ def test_a_truncated_file_is_found_earlier_messages_come_back_and_the_next_run_g
         assert len(set(uids)) == len(uids), (trial, size)
 
 
+def test_a_message_whose_octets_are_gone_is_in_no_answer(fresh: Callable[[], Path]) -> None:
+    root = fresh()
+    path = root / "INBOX" / "2026-12.mbox"
+    path.write_bytes(path.read_bytes()[:-1])
+    session = opened(root, now=DECEMBER)
+    assert value(session, SearchUids(LANE, INBOX, 39)) == [39]
+    assert [one.uid for one in value(session, FetchHeaders(LANE, INBOX, [39, 40], ()))] == [39]
+    assert list(value(session, ReadBack(LANE, INBOX, [39, 40], Digester))) == [39]
+
+
 def test_an_index_that_lost_lines_gives_no_uid_twice(fresh: Callable[[], Path]) -> None:
     root = fresh()
     path = root / "INBOX" / "2026-12.mbox.index"
@@ -228,11 +238,11 @@ def test_every_prefix_of_an_append_is_put_right(fresh: Callable[[], Path], tmp_p
         lambda mbox: mbox[:20] + b"From bob@example.org Thu Nov 26 10:00:00 2026\n",
         lambda mbox: mbox + b"x",
         lambda mbox: b"From eve@example.org Thu Nov 26 10:00:00 2026\n\nx\n",
-        lambda mbox: b"\0" * len(mbox),
-        lambda mbox: mbox[:-9] + b"\0" * 9,
+        lambda mbox: b"\0" * (len(mbox) + 1),
+        lambda mbox: b"\0" * 9 + mbox[9:],
         lambda mbox: mbox[:60] + b"\nFrom ",
     ],
-    ids=["torn, then another's", "whole, and more", "another's", "zeros", "zeros at its end", "another's line"],
+    ids=["torn, then another's", "whole, and more", "another's", "more zeros", "zeros in front", "another's line"],
 )
 def test_what_may_be_somebody_elses_is_never_cut(
     fresh: Callable[[], Path], tmp_path: Path, change: Callable[[bytes], bytes]
@@ -247,6 +257,18 @@ def test_what_may_be_somebody_elses_is_never_cut(
     assert path.read_bytes() == before
     assert (root / "INBOX" / "2026-12.2.mbox").is_file()
     assert held_octets(root).count(NEW) == 1 + (change(mbox).startswith(mbox))
+
+
+@pytest.mark.parametrize("whole", [0, 1, 50, -1])
+def test_zeros_in_place_of_a_message_of_ours_are_cut(fresh: Callable[[], Path], tmp_path: Path, whole: int) -> None:
+    root = fresh()
+    mbox, index = unfinished(root, tmp_path)
+    entry, _ = index.splitlines(keepends=True)
+    append(root, mbox[:whole] + b"\0" * (len(mbox) - len(mbox[:whole])), entry)
+    ((text, _),) = store(root, [ODD[0]], now=DECEMBER)
+    assert "unfinished message" in text
+    assert checked(root)[0] == []
+    assert held_octets(root)[40:] == [ODD[0]]
 
 
 def test_octets_that_lost_their_index_are_never_cut(fresh: Callable[[], Path], tmp_path: Path) -> None:

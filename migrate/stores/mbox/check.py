@@ -42,8 +42,11 @@ class Sum:
 UNFINISHED = "an interrupted backup left it unfinished; the next one puts that right"
 
 
-def check(root: Path, *, sleep: Callable[[float], None] = time.sleep) -> Generator[Finding, None, Sum]:
-    """Everything that is wrong below ``root``, file by file. Changes nothing. StoreError where it cannot be read."""
+def check(root: Path, *, sleep: Callable[[float], None] = time.sleep) -> Generator[Finding | None, None, Sum]:
+    """Everything that is wrong below ``root``, file by file; None after each message, where one may stop.
+
+    Changes nothing. StoreError where it cannot be read.
+    """
     files = messages = octets = 0
     before: Part | None = None
     with disk.translated(root):
@@ -60,6 +63,7 @@ def check(root: Path, *, sleep: Callable[[float], None] = time.sleep) -> Generat
                     messages += 1
                     if entry is not None:
                         yield from _message_faults(part, name, entry, size, is_marked=number < part.index.marked)
+                    yield None
                 before = part
             yield from _strangers(part, name, size)
     return Sum(files, messages, octets)

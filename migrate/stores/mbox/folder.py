@@ -2,7 +2,7 @@
 
 Only the newest part is ever written to. What stands behind its last mark is of an Append that was not answered:
 
-    entries without their octets, or a beginning of them     cut away: nobody was told of them
+    entries without their octets, or a beginning of them     cut away, with zeros behind: nobody was told of them
     entries with all their octets                            kept, and marked
     anything else                                            not ours: left alone, the next part is begun
 """
@@ -161,10 +161,8 @@ class Folder:
                 self._notices.append((f"Cut {surplus:,} octets of an unfinished message from the end of {name}", b""))
             disk.cut(part.index_path, index.drop(kept))
             index.tail.clear()
-            if not is_ours:
-                return f"{name} holds {surplus:,} octets that popferry did not write"
             self._mark(part, end)
-        return ""
+        return "" if is_ours else f"{name} holds {surplus:,} octets that popferry did not write"
 
     def _accept(self, part: Part, size: int) -> int:
         """How many entries, from the first, have their octets in the file. Those behind the last mark are read."""
@@ -180,9 +178,15 @@ class Folder:
         return count
 
     def _is_torn(self, part: Part, kept: int, end: int, size: int) -> bool:
-        """Whether what stands behind ``end`` is the beginning of the next message of ours, and nothing else."""
+        """Whether what stands behind ``end`` is the beginning of the next message of ours, and nothing else but zeros.
+
+        Some disks give a file its size before its octets, and show zeros after a power cut.
+        """
         entry = part.index.entry(kept)
-        if entry is None or entry.offset != end or size - end >= entry.length:
+        if entry is None or entry.offset != end or size > part.index.end:
+            return False
+        size = _without_zeros(part.path, end, size)
+        if size - end >= entry.length:
             return False
         line = entry.from_line
         before = b""
@@ -213,6 +217,16 @@ def append_index(part: Part, lines: list[bytes], *, is_synced: bool = True) -> N
             disk.sync(handle)
     finally:
         os.close(handle)
+
+
+def _without_zeros(path: Path, start: int, end: int) -> int:
+    """Where the octets between end, if the zeros behind them do not count."""
+    place = last = start
+    for block in disk.read(path, start, end):
+        kept = len(block.rstrip(b"\0"))
+        last = place + kept if kept else last
+        place += len(block)
+    return last
 
 
 def _level(level: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...commands import CloseSource, Command, Digest, Fetch, ListSource, OpenSource, SourceFacts
 from ...errors import Cause, MessageError, Retry, StoreError
@@ -16,20 +16,12 @@ from ...model import DateSource, InternalDate, Message, MessageRef, display
 from ...wire.mbox import FROM, date_of, decode, foreign_note, survey
 from ..base import Collector
 from . import disk
+from .listing import Listing
 from .lock import run_lock
 from .part import MBOX, Part, beginning, body
 from .session import WAIT_S, PatientSession
 
 Wanted = Callable[[bytes, datetime | None], bool]
-
-
-class Place(NamedTuple):
-    """Where one message stands: an entry of an index, or octets that none knows."""
-
-    part: Part
-    entry: int | None
-    offset: int = 0
-    end: int = 0
 
 
 class MboxReader(PatientSession):
@@ -56,8 +48,7 @@ class MboxReader(PatientSession):
         self._digester = digester
         self._spill_dir = spill_dir
         self._wanted = wanted
-        self._places: list[Place] = []
-        self._refs: list[MessageRef] = []
+        self._listing = Listing()
 
     def submit(self, command: Command) -> None:
         if isinstance(command, OpenSource) and command.may_release:
@@ -70,7 +61,7 @@ class MboxReader(PatientSession):
                 case OpenSource():
                     return self._open()
                 case ListSource():
-                    return self._refs
+                    return self._listing
                 case Fetch(ref=ref):
                     return self._fetch(ref)
                 case CloseSource():
@@ -81,47 +72,40 @@ class MboxReader(PatientSession):
 
     def close(self) -> None:
         super().close()
-        self._places, self._refs = [], []
+        self._listing = Listing()
 
     # --- listing ----------------------------------------------------------------------------
 
     def _open(self) -> SourceFacts:
         if not self._root.exists():
             raise StoreError(f"there is no {display(str(self._root), 1000)}", cause=Cause.UNUSABLE, retry=Retry.NEVER)
-        self._places, self._refs = [], []
+        self._listing = Listing()
         for part in parts_below(self._root):
             with run_lock(part.path.parent, shared=True):
-                places = list(self._listed(part))
-            for place, uid, octets in places:
-                self._places.append(place)
-                self._refs.append(MessageRef(uid, len(self._places), octets))
+                self._list(part)
         return SourceFacts(
             greeting=f"mbox files in {display(str(self._root), 1000)}",
-            messages=len(self._refs),
-            octets=sum(ref.octets or 0 for ref in self._refs),
+            messages=len(self._listing),
+            octets=self._listing.octets,
             has_uids=True,
             may_delete_on_fetch=False,
         )
 
-    def _listed(self, part: Part) -> Iterator[tuple[Place, bytes, int]]:
-        """The messages of a file, in the order in which they stand there."""
+    def _list(self, part: Part) -> None:
+        """Takes in the messages of a file: first those of the index, then those that it does not know."""
         size = part.size()
-        found: list[tuple[int, Place, bytes, int]] = []
         if part.has_index:
-            uidvalidity = part.index.head.uidvalidity if part.index.head else 0
+            part.forget()
             for number, entry in part.index.entries():
                 if entry is None or (number >= part.index.marked and entry.end > size):
                     continue  # of a backup that was interrupted: nobody was told of it
                 if self._wanted is None or self._wanted(part.header(entry), entry.internaldate.when):
-                    uid = b"%d.%d" % (uidvalidity, entry.uid)
-                    found.append((entry.offset, Place(part, number), uid, entry.octets))
+                    self._listing.add_entry(part, number, entry.octets)
         for start, end in part.strangers(size) if part.has_index else [(0, size)]:
             for offset, stop in part.split(start, end):
                 stranger = self._stranger(part, offset, stop)
                 if stranger is not None:
-                    found.append((offset, Place(part, None, offset, stop), *stranger))
-        found.sort(key=lambda one: one[0])
-        yield from (one[1:] for one in found)
+                    self._listing.add_stranger(part, offset, stop, *stranger)
 
     def _stranger(self, part: Part, offset: int, end: int) -> tuple[bytes, int] | None:
         """UIDL and size of a message that no index knows, named by its content; None where it is not wanted or none."""
@@ -143,9 +127,9 @@ class MboxReader(PatientSession):
     # --- fetching ---------------------------------------------------------------------------
 
     def _fetch(self, ref: MessageRef) -> Message:
-        if not 0 < ref.number <= len(self._refs) or self._refs[ref.number - 1].uid != ref.uid:
+        place = self._listing.place(ref)
+        if place is None:
             raise MessageError("the source has no such message")
-        place = self._places[ref.number - 1]
         if place.entry is None:
             message = self._collect(_foreign(place.part, place.offset, place.end))
             when = date_of(_first_line(place.part, place.offset, place.end))

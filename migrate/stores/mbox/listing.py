@@ -1,0 +1,79 @@
+"""The messages of mbox files as a source lists them: a few octets held for each, however many they are."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import NamedTuple, overload
+
+from ...model import MessageRef
+from .part import Part
+
+
+class Place(NamedTuple):
+    """Where one message stands: an entry of the index, or a range of octets that it does not know."""
+
+    part: Part
+    entry: int | None
+    offset: int = 0
+    end: int = 0
+
+
+class Listing(Sequence[MessageRef]):
+    """Every message, in the order in which they were added; a MessageRef is made on demand."""
+
+    def __init__(self) -> None:
+        self._parts: list[Part] = []
+        self._part = array("L")
+        self._entry = array("Q")  # place in the index, or the offset in the file
+        self._end = array("Q")  # 0: it has an entry
+        self._octets = array("Q")
+        self._uids: dict[int, bytes] = {}  # of those without an entry
+        self.octets = 0
+
+    def add_entry(self, part: Part, entry: int, octets: int) -> None:
+        self._add(part, entry, 0, octets)
+
+    def add_stranger(self, part: Part, offset: int, end: int, uid: bytes, octets: int) -> None:
+        self._uids[len(self)] = uid
+        self._add(part, offset, end, octets)
+
+    def _add(self, part: Part, entry: int, end: int, octets: int) -> None:
+        if not self._parts or self._parts[-1] is not part:
+            self._parts.append(part)
+        self._part.append(len(self._parts) - 1)
+        self._entry.append(entry)
+        self._end.append(end)
+        self._octets.append(octets)
+        self.octets += octets
+
+    def place(self, ref: MessageRef) -> Place | None:
+        """Where the message stands; None when it is none of these."""
+        at = ref.number - 1
+        if not 0 <= at < len(self) or self._ref(at).uid != ref.uid:
+            return None
+        part = self._parts[self._part[at]]
+        return Place(part, None, self._entry[at], self._end[at]) if self._end[at] else Place(part, self._entry[at])
+
+    def __len__(self) -> int:
+        return len(self._part)
+
+    @overload
+    def __getitem__(self, index: int) -> MessageRef: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[MessageRef]: ...
+
+    def __getitem__(self, index: int | slice) -> MessageRef | list[MessageRef]:
+        if isinstance(index, slice):
+            return [self._ref(at) for at in range(*index.indices(len(self)))]
+        at = index + len(self) if index < 0 else index
+        if not 0 <= at < len(self):
+            raise IndexError("no such message in the listing")
+        return self._ref(at)
+
+    def _ref(self, at: int) -> MessageRef:
+        uid = self._uids.get(at)
+        if uid is None:
+            part = self._parts[self._part[at]]
+            uid = b"%d.%d" % (part.head.uidvalidity if part.head else 0, part.index.uids[self._entry[at]])
+        return MessageRef(uid, at + 1, self._octets[at])
