@@ -121,6 +121,7 @@ class DestFacts:
     in_flight: int = 32  # Append commands that may be under way on one lane
     batch_count: int = 100
     batch_octets: int = 4 * 1024 * 1024
+    lanes: int = 1  # connections that help, where a person asks for no number
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -133,15 +133,20 @@ def _open_destination(run: Run) -> Steps[None]:
     run.dest = yield from run.do(OpenDest(0))
     assert run.dest is not None
     run.emit(Connected("destination", run.dest.greeting))
-    opened = [0]
-    for lane in range(1, run.policy.lanes):
+    run.lanes = (0,)
+
+
+def _open_lanes(run: Run, messages: int) -> Steps[None]:
+    """The other connections, as many as are asked for or as help with this server, for so many messages."""
+    assert run.dest is not None
+    wanted = min(run.policy.lanes or run.dest.lanes, messages)
+    for lane in range(len(run.lanes), wanted):
         try:
             yield from run.do(OpenDest(lane))
         except StoreError as error:
-            run.emit(Notice(f"Going on with {lane} of {run.policy.lanes} connections: {error.what}.", said(error)))
-            break
-        opened.append(lane)
-    run.lanes = tuple(opened)
+            run.emit(Notice(f"Going on with {lane} of {wanted} connections: {error.what}.", said(error)))
+            return
+        run.lanes = (*run.lanes, lane)
 
 
 def _one_session(run: Run) -> Steps[bool]:
@@ -155,6 +160,7 @@ def _one_session(run: Run) -> Steps[bool]:
     listing = yield from take_listing(run)
     yield from check_listing(run, listing)
     run.has_worked = True
+    yield from _open_lanes(run, listing.open)
     yield from _copy(run)
     marked = yield from release(run)
     is_limited = run.policy.limit is not None and run.started >= run.policy.limit

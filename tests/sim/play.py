@@ -56,6 +56,7 @@ class Player:
             dedupe=Dedupe(profile.dedupe),
             verify=Verify.FULL,
             delete_after_s=0 if profile.has_deletion else None,
+            lanes=profile.lanes,
             settle_s=kind.settle_s,
         )
         self.violations: list[str] = []
