@@ -25,6 +25,8 @@ from .transfer import Transfer
 RETRIES = 5  # passes that achieve nothing before the run gives up
 FIRST_RETRIES = 2  # the same while nothing has worked yet: a wrong host or a dead server is told in seconds
 LONGEST_PAUSE_S = 60.0
+SLOW_RETRIES = 3  # the same where the destination asks us to slow down and had taken something before
+SLOW_PAUSE_S = 30.0  # where a destination asks us to slow down and does not say for how long
 
 
 def walk(policy: Policy, emit: Callable[[Event], None], forbid_deletion: str = "") -> Steps[Exit]:
@@ -74,11 +76,14 @@ def passes(run: Run, one_pass: Callable[[Run], Steps[None]]) -> Steps[list[Migra
         except (MailboxError, UsageError) as error:
             return [error]
         except StoreError as error:
-            failures = 1 if run.progress > before else failures + 1
+            gained = run.progress - before
+            failures = 1 if gained else failures + 1
             if run.is_stopping:
                 return []
             if failures > _patience(run, error):
                 return [error]
+            if gained and _asks_to_slow_down(error):
+                run.slow_down(gained)
             try:
                 yield from _pause(run, error, failures)
             except Stopped:
@@ -87,6 +92,8 @@ def passes(run: Run, one_pass: Callable[[Run], Steps[None]]) -> Steps[list[Migra
 
 def _patience(run: Run, error: StoreError) -> int:
     """How many passes in a row may fail like this, and achieve nothing, before the run gives up."""
+    if _asks_to_slow_down(error):
+        return SLOW_RETRIES if run.progress else 0
     if run.has_worked:
         # A source that is busy now (IN-USE) may still hold the session that we have just lost.
         is_ours = error.retry is Retry.LATER and error.cause is Cause.UNREACHABLE and error.end == "source"
@@ -94,9 +101,16 @@ def _patience(run: Run, error: StoreError) -> int:
     return FIRST_RETRIES if error.retry is Retry.NOW and error.cause is Cause.UNREACHABLE else 0
 
 
+def _asks_to_slow_down(error: StoreError) -> bool:
+    """Whether the destination has enough for now; while it takes something in between, we go on."""
+    return error.retry is Retry.LATER and error.cause is Cause.UNREACHABLE and error.end == "destination"
+
+
 def _pause(run: Run, error: StoreError, failures: int) -> Steps[None]:
     yield from drop(run)
     pause_s = min(2.0 ** (failures - 1), LONGEST_PAUSE_S)
+    if _asks_to_slow_down(error):
+        pause_s = min(error.wait_s or SLOW_PAUSE_S * 2 ** (failures - 1), 10 * LONGEST_PAUSE_S)
     run.emit(Reconnecting(error.end, error.what, said(error), pause_s))
     yield from run.wait(pause_s)
 
@@ -139,7 +153,7 @@ def _open_destination(run: Run) -> Steps[None]:
 def _open_lanes(run: Run, messages: int) -> Steps[None]:
     """The other connections, as many as are asked for or as help with this server, for so many messages."""
     assert run.dest is not None
-    wanted = min(run.policy.lanes or run.dest.lanes, messages)
+    wanted = max(1, min(run.policy.lanes or run.dest.lanes, messages) // run.slowness)
     for lane in range(len(run.lanes), wanted):
         try:
             yield from run.do(OpenDest(lane))
