@@ -380,7 +380,7 @@ class Books(Protocol):
         """Rows APPENDED with a uid, by id."""
 
     def settle_open(self) -> bool:
-        """Whether any row is INTENDED: somebody may still be storing it."""
+        """Whether any row is INTENDED, or APPENDED without a uid: somebody may still be storing it."""
 
     def tally(self) -> Tally: ...
 

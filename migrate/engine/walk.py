@@ -13,10 +13,10 @@ from collections.abc import Callable
 from ..commands import CloseDest, CloseSource, OpenDest, OpenMailbox, Tally
 from ..errors import EXIT_PRECEDENCE, Cause, Exit, MailboxError, MigrateError, Retry, StateError, StoreError, UsageError
 from ..events import Connected, Event, Finished, Gone, Notice, Reconnecting
-from ..model import MailboxName, Policy, Stage, display
+from ..model import MailboxName, Policy, display
 from .plan import dry_run
 from .proof import prove_rest
-from .recover import claim, look_for_doubles, recover, scan
+from .recover import NOT_SEEN_YET, claim, give_up, look_for_doubles, not_placed, recover, scan, settle
 from .release import confirm, release
 from .run import DAY_S, Run, Steps, Stopped, said
 from .session import check_listing, may_list_again, may_quit, open_source, take_listing
@@ -206,18 +206,26 @@ def _copy(run: Run) -> Steps[None]:
 def _settle_books(run: Run) -> Steps[None]:
     """After the copying: finds copies that have no uid yet, proves the rest, names what left the source."""
     for mailbox in run.mailboxes:
-        rows = yield from run.ask(lambda books, name=mailbox: books.unplaced(name))  # type: ignore[misc]
-        if any(row.stage is Stage.APPENDED for row in rows):
-            # Seen: GNU Mailutils 3.15 shows what came into the selected mailbox only when it is selected anew.
-            status = yield from run.do(OpenMailbox(run.lanes[0], mailbox, create=False))
-            if status is None or status.uidvalidity != run.mailboxes[mailbox].uidvalidity:
-                raise StoreError(f"the folder {mailbox} was replaced at the destination during the run")
-            yield from scan(run, mailbox)
-            yield from claim(run, mailbox, is_final=True)
+        if (yield from not_placed(run, mailbox)):
+            yield from _look_anew(run, mailbox)
+            if unseen := (yield from not_placed(run, mailbox)):
+                # Servers that answer before they have stored show it a little later.
+                yield from settle(run, len(unseen), NOT_SEEN_YET)
+                yield from _look_anew(run, mailbox)
+                yield from give_up(run, (yield from not_placed(run, mailbox)))
     yield from prove_rest(run)
     gone = yield from run.ask(lambda books: books.mark_vanished())
     if gone:
         run.emit(Gone(gone))
+
+
+def _look_anew(run: Run, mailbox: MailboxName) -> Steps[None]:
+    # Seen: GNU Mailutils 3.15 shows what came into the selected mailbox only when it is selected anew.
+    status = yield from run.do(OpenMailbox(run.lanes[0], mailbox, create=False))
+    if status is None or status.uidvalidity != run.mailboxes[mailbox].uidvalidity:
+        raise StoreError(f"the folder {mailbox} was replaced at the destination during the run")
+    yield from scan(run, mailbox)
+    yield from claim(run, mailbox, is_final=True)
 
 
 def _exit_code(run: Run, problems: list[MigrateError], tally: Tally) -> Exit:
