@@ -122,6 +122,7 @@ class DestFacts:
     in_flight: int = 32  # Append commands that may be under way on one lane
     batch_count: int = 100
     batch_octets: int = 4 * 1024 * 1024
+    lanes: int = 1  # connections that help, where a person asks for no number
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -380,7 +381,7 @@ class Books(Protocol):
         """Rows APPENDED with a uid, by id."""
 
     def settle_open(self) -> bool:
-        """Whether any row is INTENDED: somebody may still be storing it."""
+        """Whether any row is INTENDED, or APPENDED without a uid: somebody may still be storing it."""
 
     def tally(self) -> Tally: ...
 

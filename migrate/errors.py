@@ -116,6 +116,7 @@ class StoreError(MigrateError):
         self.cause = cause
         # Set by whoever opened the store: "source" or "destination".
         self.end = ""
+        self.wait_s = 0.0  # how long the server asks us to stay away; 0: it does not say
 
 
 class StateError(MigrateError):

@@ -436,7 +436,7 @@ class Policy:
     delete_after_s: int | None = None  # None: nothing is deleted; 0: as soon as verified
     max_delete: int | None = None
     limit: int | None = None  # copy at most so many messages in this run
-    lanes: int = 1
+    lanes: int | None = None  # connections to the destination; None: as many as help with that server
     settle_s: float = 60.0
     accept_missing: bool = False
     dry_run: bool = False

@@ -212,7 +212,12 @@ def _add_migrate(parser: Parser) -> None:
 
     link = parser.add_argument_group("connections")
     add = link.add_argument
-    add("--connections", type=_whole(1, 32), default=1, metavar="N", help="connections to the destination (default: 1)")
+    add(
+        "--connections",
+        type=_whole(1, 32),
+        metavar="N",
+        help="connections to the destination (default: 1, or 4 where each message costs a round trip)",
+    )
     _add_settle(link)
     _add_link(link)
     _add_talk(
@@ -294,7 +299,7 @@ _UNASKED: dict[str, Any] = {
     "accept_missing": False,
     "delete_after": None,
     "max_delete": None,
-    "connections": 1,
+    "connections": None,
     "settle": 60.0,
 }
 

@@ -12,7 +12,7 @@ from ..model import Checkpoint, MailboxName, Stage, Verify
 from ..rules.dedupe import Digester
 from .pump import Pump
 from .run import Run, Steps, uidl_text
-from .verdict import judge, set_aside, settled_digester
+from .verdict import MISSING, judge, set_aside, settled_digester
 
 SAMPLE = 32  # of so many messages about one is read back whole
 CHUNK = 100
@@ -23,9 +23,11 @@ class Prover:
 
     def __init__(self, pump: Pump, on_end: Callable[[Checkpoint], None] = lambda row: None) -> None:
         self.pump = pump
-        self.on_end = on_end  # told of every row when the books know what the proof said
+        # Told of every row when the books know what the proof said: without a uid, it is still APPENDED.
+        self.on_end = on_end
         self.run = pump.run
         self.proved = 0
+        self.not_there = 0  # rows whose copy was not where it should be
 
     def prove(self, lane: int, rows: Sequence[Checkpoint]) -> None:
         """Starts the proof of rows APPENDED with a uid, all of one mailbox."""
@@ -76,6 +78,9 @@ class Prover:
         good = []
         for row in rows:
             result = judge(row, outcome.value.get(row.uid_dest))
+            if result is MISSING:
+                self._not_there(row)
+                continue
             if isinstance(result, MessageError):
                 self._refuse(row, result)
                 continue
@@ -114,6 +119,19 @@ class Prover:
         if outcome.error is not None:
             self.pump.fail(outcome.error)
 
+    def _not_there(self, row: Checkpoint) -> None:
+        """Perhaps not yet, perhaps under another uid: it is looked for at the end, by its octets."""
+        unplaced = replace(row, uid_dest=None)
+        self.not_there += 1
+
+        def done(outcome: Outcome) -> None:
+            if outcome.error is not None:
+                self.pump.fail(outcome.error)
+                return
+            self.on_end(unplaced)
+
+        self.pump.start(Commit((unplaced,)), done)
+
     def _refuse(self, row: Checkpoint, error: MessageError) -> None:
         aside = set_aside(row, error, None, row.fetched_session)
 
@@ -134,13 +152,16 @@ def _where(rows: Sequence[Checkpoint]) -> tuple[MailboxName, list[int]]:
     return mailbox, [row.uid_dest for row in rows if row.uid_dest is not None]
 
 
-def prove_rest(run: Run) -> Steps[None]:
-    """Proves what earlier runs, or servers that do not say uids, left acknowledged and unproven."""
-    after = 0
+def prove_rest(run: Run) -> Steps[int]:
+    """Proves what earlier runs, or servers that do not say uids, left acknowledged and unproven.
+
+    Value: how many are not where the destination said.
+    """
+    after = not_there = 0
     while True:
         rows = yield from run.ask(lambda books, after=after: books.awaiting_proof(1000, after))  # type: ignore[misc]
         if not rows:
-            return
+            return not_there
         after = rows[-1].id
         # What an earlier run kept beside the state file has to go too.
         run.uses_spool = run.uses_spool or any(row.is_spooled for row in rows)
@@ -149,6 +170,7 @@ def prove_rest(run: Run) -> Steps[None]:
         for chunk in _chunks(rows, run.mailboxes):
             prover.prove(run.lanes[0], chunk)
         yield from pump.steps(lambda: None)
+        not_there += prover.not_there
         if pump.fatal is not None:
             raise pump.fatal
         run.check_stop()

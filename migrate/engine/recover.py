@@ -26,6 +26,8 @@ from .verdict import DIFFERENT, MISSING, set_aside, settled_digester
 
 SCAN_CHUNK = 2000  # messages whose headers are asked for at once
 READ_CHUNK = 50  # messages read back at once
+INTERRUPTED = "an upload of an interrupted run may still arrive at the destination"
+NOT_SEEN_YET = "the destination said OK and does not show it yet"
 
 # Without a uid these have no proof of being at the destination.
 UNSURE = frozenset({Stage.INTENDED, Stage.APPENDED})
@@ -34,7 +36,7 @@ UNSEEN = UNSURE | {Stage.SET_ASIDE}  # all others were seen at the destination o
 
 def recover(run: Run) -> Steps[None]:
     """Selects every mailbox that matters and leaves no INTENDED row behind."""
-    yield from _settle(run)
+    has_settled = yield from _settle(run)
     named = yield from run.ask(lambda books: books.open_mailboxes())
     for mailbox in [*named, *([] if run.policy.mailbox in named else [run.policy.mailbox])]:
         status = yield from run.do(OpenMailbox(run.lanes[0], mailbox, create=mailbox == run.policy.mailbox))
@@ -46,7 +48,10 @@ def recover(run: Run) -> Steps[None]:
         run.mailboxes[mailbox] = status
         yield from _check_uidvalidity(run, mailbox, status)
         # First of all: a uid that a server invented for one row would hide the copy of another from the scan.
-        yield from prove_rest(run)
+        unseen = yield from prove_rest(run)
+        if unseen and not has_settled:
+            yield from settle(run, unseen, NOT_SEEN_YET)
+            has_settled = True
         looked_at = yield from scan(run, mailbox)
         adopted = yield from claim(run, mailbox)
         if looked_at or adopted:
@@ -54,16 +59,17 @@ def recover(run: Run) -> Steps[None]:
         run.check_stop()
 
 
-def _settle(run: Run) -> Steps[None]:
-    if (yield from run.ask(lambda books: books.settle_open())):
+def _settle(run: Run) -> Steps[bool]:
+    is_open: bool = yield from run.ask(lambda books: books.settle_open())
+    if is_open:
         tally = yield from run.ask(lambda books: books.tally())
         yield from settle(run, tally.open)
+    return is_open
 
 
-def settle(run: Run, messages: int) -> Steps[None]:
-    """Waits until what an interrupted run had under way has arrived, or never will (R4)."""
+def settle(run: Run, messages: int, reason: str = INTERRUPTED) -> Steps[None]:
+    """Waits until what is under way has arrived, or never will (R4)."""
     left = run.policy.settle_s
-    reason = "an upload of an interrupted run may still arrive at the destination"
     while left > 0:
         run.emit(Settling(left, messages, reason))
         step = min(1.0, left)
@@ -119,7 +125,7 @@ def claim(run: Run, mailbox: MailboxName, *, is_final: bool = False) -> Steps[in
     """How many rows without a uid found their copy. What has none is listed again.
 
     ``is_final``: we are at the end of a session that uploaded; what was
-    acknowledged and is not there is set aside, to be tried by the next run.
+    acknowledged and is not there stays as it is, see ``give_up``.
     """
     rows = yield from run.ask(lambda books: books.unplaced(mailbox))
     rows = [row for row in rows if row.fingerprint is not None]
@@ -146,12 +152,20 @@ def claim(run: Run, mailbox: MailboxName, *, is_final: bool = False) -> Steps[in
     altered = _take_altered([row for row in missing if row.stage in UNSURE], free, disputed, status)
     yield from _refuse(run, altered, DIFFERENT)
     known = {row.id for row in altered}
-    if is_final:
-        absent = [row for row in missing if row.stage is Stage.APPENDED and row.id not in known]
-        yield from _refuse(run, absent, MISSING)
-    else:
+    if not is_final:
         yield from _list_again(run, [row for row in missing if row.stage in UNSURE and row.id not in known])
     return found
+
+
+def not_placed(run: Run, mailbox: MailboxName) -> Steps[list[Checkpoint]]:
+    """What the destination acknowledged and nobody knows the place of."""
+    rows = yield from run.ask(lambda books: books.unplaced(mailbox))
+    return [row for row in rows if row.stage is Stage.APPENDED]
+
+
+def give_up(run: Run, rows: Sequence[Checkpoint]) -> Steps[None]:
+    """Sets aside what was acknowledged and did not come into view; the next run tries it again."""
+    yield from _refuse(run, rows, MISSING)
 
 
 def _refuse(run: Run, rows: Sequence[Checkpoint], error: MessageError) -> Steps[None]:

@@ -12,6 +12,7 @@ from ..events import DeletionOff, Event, Kept, Stopping
 from ..model import Checkpoint, MailboxName, Policy, display
 
 DAY_S = 86400
+FEW = 100  # messages on one connection
 
 T = TypeVar("T")
 
@@ -39,6 +40,7 @@ class Run:
     source: SourceFacts | None = None
     dest: DestFacts | None = None
     lanes: tuple[int, ...] = (0,)
+    slowness: int = 1  # of the connections that would help, this part is used
     mailboxes: dict[MailboxName, MailboxStatus] = field(default_factory=dict)
     floors: dict[MailboxName, int] = field(default_factory=dict)  # MailboxMemory.floor of each
     taken: set[tuple[MailboxName, int]] = field(default_factory=set)  # uids adopted in this pass
@@ -62,6 +64,10 @@ class Run:
     def note_achieved(self, messages: int) -> None:
         self.achieved += messages
         self.progress += messages
+
+    def slow_down(self, messages: int) -> None:
+        """The destination asked for it after so many messages: few were too fast, many were enough for once."""
+        self.slowness = self.slowness * 2 if messages < FEW * len(self.lanes) else 1
 
     def forbid_deletion(self, reason: str) -> None:
         """Nothing is deleted in this run from now on. Only the first reason is said."""

@@ -263,9 +263,22 @@ class Transfer:
     def _proved(self, row: Checkpoint) -> None:
         if row.proven_run == self.run.number and row.mailbox is not None and row.uid_dest is not None:
             self.uids[row.mailbox].rise_above(row.uid_dest)
-        case = self.unproved.pop(row.id, None)
-        if case is not None:
+        case = self.unproved.get(row.id)
+        if case is None:
+            return
+        if row.stage is Stage.APPENDED:
+            case.work = replace(case.work, row=row)
+            self._defer_twins(case)
+        else:
+            del self.unproved[row.id]
             self._settled(case)
+
+    def _defer_twins(self, case: Case) -> None:
+        """It can be proved at the end only: twins that wait for it are fetched once more then."""
+        twins = self.waiting.pop(case.work.row.id, [])
+        self.deferred += len(twins)
+        for twin in twins:
+            self._drop(twin)
 
     def _settled(self, case: Case) -> None:
         """The books know the end of this message: its twins can be decided."""
@@ -404,10 +417,7 @@ class Transfer:
             self._drop(case)
             self.unproved[case.work.row.id] = case
             if case.work.row.uid_dest is None:
-                twins = self.waiting.pop(case.work.row.id, [])
-                self.deferred += len(twins)
-                for twin in twins:
-                    self._drop(twin)
+                self._defer_twins(case)
         if outcome.error is not None:
             self.pump.fail(outcome.error)
             return

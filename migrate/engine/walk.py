@@ -13,10 +13,10 @@ from collections.abc import Callable
 from ..commands import CloseDest, CloseSource, OpenDest, OpenMailbox, Tally
 from ..errors import EXIT_PRECEDENCE, Cause, Exit, MailboxError, MigrateError, Retry, StateError, StoreError, UsageError
 from ..events import Connected, Event, Finished, Gone, Notice, Reconnecting
-from ..model import MailboxName, Policy, Stage, display
+from ..model import MailboxName, Policy, display
 from .plan import dry_run
 from .proof import prove_rest
-from .recover import claim, look_for_doubles, recover, scan
+from .recover import NOT_SEEN_YET, claim, give_up, look_for_doubles, not_placed, recover, scan, settle
 from .release import confirm, release
 from .run import DAY_S, Run, Steps, Stopped, said
 from .session import check_listing, may_list_again, may_quit, open_source, take_listing
@@ -25,6 +25,8 @@ from .transfer import Transfer
 RETRIES = 5  # passes that achieve nothing before the run gives up
 FIRST_RETRIES = 2  # the same while nothing has worked yet: a wrong host or a dead server is told in seconds
 LONGEST_PAUSE_S = 60.0
+SLOW_RETRIES = 3  # the same where the destination asks us to slow down and had taken something before
+SLOW_PAUSE_S = 30.0  # where a destination asks us to slow down and does not say for how long
 
 
 def walk(policy: Policy, emit: Callable[[Event], None], forbid_deletion: str = "") -> Steps[Exit]:
@@ -74,11 +76,14 @@ def passes(run: Run, one_pass: Callable[[Run], Steps[None]]) -> Steps[list[Migra
         except (MailboxError, UsageError) as error:
             return [error]
         except StoreError as error:
-            failures = 1 if run.progress > before else failures + 1
+            gained = run.progress - before
+            failures = 1 if gained else failures + 1
             if run.is_stopping:
                 return []
             if failures > _patience(run, error):
                 return [error]
+            if gained and _asks_to_slow_down(error):
+                run.slow_down(gained)
             try:
                 yield from _pause(run, error, failures)
             except Stopped:
@@ -87,6 +92,8 @@ def passes(run: Run, one_pass: Callable[[Run], Steps[None]]) -> Steps[list[Migra
 
 def _patience(run: Run, error: StoreError) -> int:
     """How many passes in a row may fail like this, and achieve nothing, before the run gives up."""
+    if _asks_to_slow_down(error):
+        return SLOW_RETRIES if run.progress else 0
     if run.has_worked:
         # A source that is busy now (IN-USE) may still hold the session that we have just lost.
         is_ours = error.retry is Retry.LATER and error.cause is Cause.UNREACHABLE and error.end == "source"
@@ -94,9 +101,16 @@ def _patience(run: Run, error: StoreError) -> int:
     return FIRST_RETRIES if error.retry is Retry.NOW and error.cause is Cause.UNREACHABLE else 0
 
 
+def _asks_to_slow_down(error: StoreError) -> bool:
+    """Whether the destination has enough for now; while it takes something in between, we go on."""
+    return error.retry is Retry.LATER and error.cause is Cause.UNREACHABLE and error.end == "destination"
+
+
 def _pause(run: Run, error: StoreError, failures: int) -> Steps[None]:
     yield from drop(run)
     pause_s = min(2.0 ** (failures - 1), LONGEST_PAUSE_S)
+    if _asks_to_slow_down(error):
+        pause_s = min(error.wait_s or SLOW_PAUSE_S * 2 ** (failures - 1), 10 * LONGEST_PAUSE_S)
     run.emit(Reconnecting(error.end, error.what, said(error), pause_s))
     yield from run.wait(pause_s)
 
@@ -133,15 +147,20 @@ def _open_destination(run: Run) -> Steps[None]:
     run.dest = yield from run.do(OpenDest(0))
     assert run.dest is not None
     run.emit(Connected("destination", run.dest.greeting))
-    opened = [0]
-    for lane in range(1, run.policy.lanes):
+    run.lanes = (0,)
+
+
+def _open_lanes(run: Run, messages: int) -> Steps[None]:
+    """The other connections, as many as are asked for or as help with this server, for so many messages."""
+    assert run.dest is not None
+    wanted = max(1, min(run.policy.lanes or run.dest.lanes, messages) // run.slowness)
+    for lane in range(len(run.lanes), wanted):
         try:
             yield from run.do(OpenDest(lane))
         except StoreError as error:
-            run.emit(Notice(f"Going on with {lane} of {run.policy.lanes} connections: {error.what}.", said(error)))
-            break
-        opened.append(lane)
-    run.lanes = tuple(opened)
+            run.emit(Notice(f"Going on with {lane} of {wanted} connections: {error.what}.", said(error)))
+            return
+        run.lanes = (*run.lanes, lane)
 
 
 def _one_session(run: Run) -> Steps[bool]:
@@ -155,6 +174,7 @@ def _one_session(run: Run) -> Steps[bool]:
     listing = yield from take_listing(run)
     yield from check_listing(run, listing)
     run.has_worked = True
+    yield from _open_lanes(run, listing.open)
     yield from _copy(run)
     marked = yield from release(run)
     is_limited = run.policy.limit is not None and run.started >= run.policy.limit
@@ -186,18 +206,26 @@ def _copy(run: Run) -> Steps[None]:
 def _settle_books(run: Run) -> Steps[None]:
     """After the copying: finds copies that have no uid yet, proves the rest, names what left the source."""
     for mailbox in run.mailboxes:
-        rows = yield from run.ask(lambda books, name=mailbox: books.unplaced(name))  # type: ignore[misc]
-        if any(row.stage is Stage.APPENDED for row in rows):
-            # Seen: GNU Mailutils 3.15 shows what came into the selected mailbox only when it is selected anew.
-            status = yield from run.do(OpenMailbox(run.lanes[0], mailbox, create=False))
-            if status is None or status.uidvalidity != run.mailboxes[mailbox].uidvalidity:
-                raise StoreError(f"the folder {mailbox} was replaced at the destination during the run")
-            yield from scan(run, mailbox)
-            yield from claim(run, mailbox, is_final=True)
+        if (yield from not_placed(run, mailbox)):
+            yield from _look_anew(run, mailbox)
+            if unseen := (yield from not_placed(run, mailbox)):
+                # Servers that answer before they have stored show it a little later.
+                yield from settle(run, len(unseen), NOT_SEEN_YET)
+                yield from _look_anew(run, mailbox)
+                yield from give_up(run, (yield from not_placed(run, mailbox)))
     yield from prove_rest(run)
     gone = yield from run.ask(lambda books: books.mark_vanished())
     if gone:
         run.emit(Gone(gone))
+
+
+def _look_anew(run: Run, mailbox: MailboxName) -> Steps[None]:
+    # Seen: GNU Mailutils 3.15 shows what came into the selected mailbox only when it is selected anew.
+    status = yield from run.do(OpenMailbox(run.lanes[0], mailbox, create=False))
+    if status is None or status.uidvalidity != run.mailboxes[mailbox].uidvalidity:
+        raise StoreError(f"the folder {mailbox} was replaced at the destination during the run")
+    yield from scan(run, mailbox)
+    yield from claim(run, mailbox, is_final=True)
 
 
 def _exit_code(run: Run, problems: list[MigrateError], tally: Tally) -> Exit:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from ..model import DateSource, InternalDate
 from ..wire.header import pick
@@ -116,6 +117,7 @@ def _first_plausible(times: Iterable[datetime | None], latest: datetime) -> date
     return next((when for when in times if when is not None and _EARLIEST <= when <= latest), None)
 
 
+@lru_cache(maxsize=16)  # one for all messages of a listing
 def _instant(seconds: float) -> datetime:
     """The time in UTC; the epoch where the number is no time."""
     try:

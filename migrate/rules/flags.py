@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from ..model import SYSTEM_FLAGS, Flags, Mark, is_keyword
 from ..wire.header import pick, text_of
@@ -122,6 +123,7 @@ def _keywords(words: Iterable[str]) -> frozenset[str]:
     return frozenset(found.values())
 
 
+@lru_cache(maxsize=256)  # few different ones, asked for every message
 def admitted(flags: Flags, permanent_flags: frozenset[str]) -> Flags:
     """Those flags that the mailbox keeps. Without PERMANENTFLAGS it keeps all system flags (RFC 3501 §7.1)."""
     if not permanent_flags:

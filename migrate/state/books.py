@@ -175,7 +175,11 @@ class State:
         )
 
     def settle_open(self) -> bool:
-        return bool(self._db.ask("SELECT 1 FROM message WHERE stage = 'intended' LIMIT 1"))
+        return bool(
+            self._db.ask(
+                "SELECT 1 FROM message WHERE stage = 'intended' OR (stage = 'appended' AND uid_dest IS NULL) LIMIT 1"
+            )
+        )
 
     def tally(self) -> Tally:
         return tally(self._db)

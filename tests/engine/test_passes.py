@@ -12,6 +12,7 @@ from migrate.commands import (
     CloseDest,
     CloseSource,
     Command,
+    DestFacts,
     Wait,
 )
 from migrate.engine import walk
@@ -122,6 +123,50 @@ def test_a_pass_that_achieves_something_is_not_counted_with_those_before_it() ->
 
     made, _ = ended([trouble()], run, achieve)
     assert made == 4 + 6
+
+
+def slow_down(wait_s: float = 0.0) -> StoreError:
+    error = trouble(Retry.LATER, end="destination")
+    error.wait_s = wait_s
+    return error
+
+
+def test_a_destination_that_asks_us_to_slow_down_is_left_alone_for_a_while_as_long_as_it_takes_something() -> None:
+    run, events = a_run()
+    run.has_worked = True
+    gains = iter([500, 1, 0, 0, 7])
+
+    def gain(number: int) -> None:
+        run.note_achieved(next(gains, 0))
+
+    made, problems = ended([slow_down(), slow_down(2.5), slow_down()], run, gain)
+    assert made == 8
+    assert [str(problem) for problem in problems] == ["trouble"]
+    assert [event.wait_s for event in events if isinstance(event, Reconnecting)] == [30, 2.5, 60, 120, 30, 60, 120]
+
+
+@pytest.mark.parametrize(("gained", "opened"), [(399, 2), (400, 4)])
+def test_few_messages_before_that_word_halve_the_connections_and_many_do_not(gained: int, opened: int) -> None:
+    run, _ = a_run(lanes=4)
+    run.dest = DestFacts("", has_uids=True, is_atomic=False, append_limit=None)
+    run.lanes = (0, 1, 2, 3)
+    run.slow_down(gained)
+    run.lanes = (0,)
+    play(walk._open_lanes(run, 100), silent)
+    assert len(run.lanes) == opened
+    run.lanes = (0, 1)
+    run.slow_down(1000)
+    play(walk._open_lanes(run, 100), silent)
+    assert len(run.lanes) == 4
+
+
+def test_no_more_connections_are_opened_than_there_are_messages() -> None:
+    run, _ = a_run(lanes=4)
+    run.dest = DestFacts("", has_uids=True, is_atomic=False, append_limit=None)
+    for messages, opened in ((0, 1), (1, 1), (3, 3), (9, 4)):
+        run.lanes = (0,)
+        play(walk._open_lanes(run, messages), silent)
+        assert len(run.lanes) == opened
 
 
 def test_the_pauses_double_up_to_a_minute_and_both_ends_are_dropped_before_each(

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from migrate.commands import Command, FetchHeaders, ReadBack
+from migrate.commands import Command, FetchHeaders, OpenMailbox, ReadBack, SearchUids
 from migrate.engine.proof import CHUNK, SAMPLE
+from migrate.engine.recover import NOT_SEEN_YET
 from migrate.engine.verdict import DIFFERENT, MISSING, judge, set_aside
 from migrate.errors import Exit, MessageError, StateError, StoreError
-from migrate.events import Altered, SetAside, Verified
-from migrate.model import Checkpoint, Fingerprint, Stage, Verify
+from migrate.events import Altered, SetAside, Settling, Verified
+from migrate.model import Checkpoint, Fingerprint, Flags, InternalDate, Stage, Verify
 from migrate.rules.dedupe import Digester, fingerprint
 from migrate.rules.fidelity import NUL_AS_80
 from migrate.state import open_state
-from migrate.stores.memory import MemoryMailbox
+from migrate.stores.memory import Kept, MemoryMailbox
 
-from .support import ACCOUNTS, Between, letter
+from .support import ACCOUNTS, Between, Crash, letter
 
 
 def settled(octets: bytes) -> Fingerprint:
@@ -315,3 +317,77 @@ def test_a_message_that_was_fetched_leaves_its_fingerprint_when_it_is_set_aside(
     aside = row(between, 2)
     assert aside.fingerprint == fingerprint(letter(1, body=b"x" * 500))
     assert aside.fetched_session is not None
+
+
+# --- what comes into view late ------------------------------------------------------------------
+
+
+class Lagging(MemoryMailbox):
+    """Takes messages and shows them when it is told to."""
+
+    def __init__(self, **habits: Any) -> None:
+        super().__init__(**habits)
+        self.hidden: dict[int, Kept] = {}
+
+    def store(self, octets: bytes, flags: Flags, internaldate: InternalDate) -> int:
+        uid = super().store(octets, flags, internaldate)
+        self.hidden[uid] = self.kept.pop(uid)
+        return uid
+
+    def show(self) -> None:
+        self.kept.update(self.hidden)
+        self.hidden.clear()
+
+
+@pytest.mark.parametrize("has_uids", [True, False])
+def test_a_copy_that_comes_into_view_within_the_settling_time_is_no_loss(tmp_path: Path, has_uids: bool) -> None:
+    between = Between(tmp_path, [letter(n) for n in range(3)], has_uids=has_uids, make_mailbox=Lagging)
+    opened = count(1)
+
+    def show(command: Command) -> None:
+        if isinstance(command, OpenMailbox) and not command.create and next(opened) == 2:
+            cast(Lagging, between.box).show()
+
+    between.on_command = show
+    assert between.migrate() is Exit.OK
+    assert between.rows() == {"verified": 3}
+    assert between.appended() == 3
+    assert between.all(SetAside) == []
+    assert {event.reason for event in between.all(Settling)} == {NOT_SEEN_YET}
+
+
+def test_a_killed_run_left_what_was_not_in_view_and_the_next_one_waits_for_it(tmp_path: Path) -> None:
+    between = Between(tmp_path, [letter(n) for n in range(3)], make_mailbox=Lagging)
+
+    def die(command: Command) -> None:
+        if isinstance(command, ReadBack | FetchHeaders):
+            raise Crash
+
+    between.on_command = die
+    with pytest.raises(Crash):
+        between.migrate()
+    sent = between.appended()
+
+    def show(command: Command) -> None:
+        if isinstance(command, SearchUids):
+            cast(Lagging, between.box).show()
+
+    between.on_command = show
+    assert between.migrate() is Exit.OK
+    assert sent + between.appended() == 3
+    assert between.stored() == between.source()
+    assert between.all(Settling) != []
+
+
+def test_twins_of_a_copy_that_is_not_in_view_wait_for_it(tmp_path: Path) -> None:
+    between = Between(tmp_path, [letter(0), letter(0), letter(0)], make_mailbox=Lagging)
+    opened = count(1)
+
+    def show(command: Command) -> None:
+        if isinstance(command, OpenMailbox) and not command.create and next(opened) == 2:
+            cast(Lagging, between.box).show()
+
+    between.on_command = show
+    assert between.migrate() is Exit.OK
+    assert between.rows() == {"verified": 1, "duplicate": 2}
+    assert between.appended() == 1

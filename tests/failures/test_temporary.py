@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from itertools import count
 
 import pytest
 
@@ -102,6 +103,16 @@ def test_a_connection_cut_in_the_middle_is_mended_in_the_same_run(ends: MakeEnds
     with Relay(both.source.pop3_port, cut_received=600) as relay:
         ran = popferry.migrate(f"pop3+insecure://alice@127.0.0.1:{relay.port}", both.words[1])
     ran.told(0, "Source: 127.0.0.1:", "ended the connection. Trying again in 1 s.")
+    both.check_complete(*FIVE)
+
+
+def test_a_destination_that_asks_for_a_pause_gets_it_and_then_the_rest(ends: MakeEnds, popferry: Popferry) -> None:
+    appends = count(1)
+    words = "Request is throttled. Suggested Backoff Time: 1600 milliseconds"
+    both = ends(imap=imap_refusing("append", words, lambda tokens: next(appends) == 4))
+    both.deliver(*FIVE)
+    ran = popferry.migrate(*both.words)
+    ran.told(0, "Destination: the IMAP server asks to slow down", "Trying again in 2 s.")
     both.check_complete(*FIVE)
 
 

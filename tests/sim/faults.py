@@ -12,6 +12,7 @@ class Kind(Enum):
     CUT_BEFORE = "cut before"  # it breaks before
     DELAY = "delay"  # we die; an APPEND lands later, within the settling time
     LATE = "late"  # we die; an APPEND lands later than the settling time (stated exception)
+    LAG = "lag"  # APPEND is answered OK and carried out later, within the settling time
     LIE = "lie"  # APPEND is answered OK and nothing is stored
     NO = "no"  # the server refuses this one command
     BYE = "bye"  # the server stores what came and hangs up without an answer

@@ -149,13 +149,16 @@ class ImapPeer:
         return b"[READ-ONLY] "
 
     def _do_append(self, tokens: list[bytes]) -> bytes:
-        box = self._find(tokens.pop(0))
+        name = tokens.pop(0)
+        box = self._find(name)
         letters = _letters(tokens)
         assert len(letters) == 1 or "MULTIAPPEND" in self._offers, "MULTIAPPEND where none was offered"
         if self.mood is Kind.NO:
             raise _No("no")
-        if self.mood is Kind.LIE:
+        if self.mood in (Kind.LIE, Kind.LAG):
             uids = self._server.invented_uids(box, len(letters))
+            if self.mood is Kind.LAG:
+                self._server.store_later(_named(name), letters)
         else:
             stored = [box.store(box.keep(octets), flags, when) for octets, flags, when in letters]
             uids = list(map(self._server.append_uid, [box] * len(stored), stored))

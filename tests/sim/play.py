@@ -56,6 +56,7 @@ class Player:
             dedupe=Dedupe(profile.dedupe),
             verify=Verify.FULL,
             delete_after_s=0 if profile.has_deletion else None,
+            lanes=profile.lanes,
             settle_s=kind.settle_s,
         )
         self.violations: list[str] = []
@@ -64,6 +65,7 @@ class Player:
         self._sound: tuple[object, ...] = ()  # what was there when nothing was missing
         self.servers.server.on_served = lambda octets: self._served_back.add(self._settled(octets))
         self.servers.maildrop.on_delete = self._check_deletion
+        self.servers.server.later = lambda action: self.clock.later(self.clock.settle_s * 0.5, action)
 
     def play(self) -> Life:
         last_faulty = max((fault.run for fault in self.faults), default=-1)
@@ -210,7 +212,7 @@ class Player:
         # Commits that the disk lost are a state file rolled back: the intent that says to wait may be among them.
         # And a second machine has nowhere an intent of the first.
         knows_less = self.profile.lost_commits or self.profile.two_hosts
-        is_rolled_back = self.profile.rollback or (knows_less and Kind.DELAY in kinds)
+        is_rolled_back = self.profile.rollback or (knows_less and not kinds.isdisjoint({Kind.DELAY, Kind.LAG}))
         return is_rolled_back or Kind.LATE in kinds
 
 

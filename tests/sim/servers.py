@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -43,6 +43,7 @@ class SimServer(MemoryServer):
         super().__init__(**habits)
         self.rng = rng
         self.on_served: Callable[[bytes], None] = lambda octets: None
+        self.later: Callable[[Callable[[], None]], None] = lambda action: action()  # within the settling time
 
     def append_uid(self, mailbox: MemoryMailbox, uid: int) -> AppendUid | None:
         """What it says of a message that it stored."""
@@ -54,6 +55,16 @@ class SimServer(MemoryServer):
             return [None] * count
         return [AppendUid(mailbox.uidvalidity, mailbox.uidnext + n) for n in range(count)]
 
+    def store_later(self, name: MailboxName, letters: Sequence[tuple[bytes, Flags, InternalDate]]) -> None:
+        """What a server does that answers before it has stored: it goes into whatever bears the name by then."""
+
+        def land() -> None:
+            box = self.mailboxes.setdefault(name, self.make_mailbox())
+            for octets, flags, when in letters:
+                box.store(box.keep(octets), flags, when)
+
+        self.later(land)
+
 
 class SimAppender(MemoryAppender):
     """A lane without octets."""
@@ -62,8 +73,12 @@ class SimAppender(MemoryAppender):
     mood: Kind | None = None
 
     def carry_out(self, command: Command) -> Any:
-        if isinstance(command, Append) and self.mood is Kind.LIE:
-            return tuple(self.server.invented_uids(self._mailbox(command.mailbox), len(command.letters)))
+        if isinstance(command, Append) and self.mood in (Kind.LIE, Kind.LAG):
+            answer = tuple(self.server.invented_uids(self._mailbox(command.mailbox), len(command.letters)))
+            if self.mood is Kind.LAG:
+                letters = [(b"".join(one.message.blocks()), one.flags, one.internaldate) for one in command.letters]
+                self.server.store_later(command.mailbox, letters)
+            return answer
         if isinstance(command, Append) and self.mood is Kind.NO:
             raise MessageError("the destination refused it", said=b"NO no")
         if isinstance(command, ReadBack):

@@ -59,6 +59,8 @@ def test_a_second_machine_that_stood_still_since_any_step_doubles_nothing(steps:
         "folder-changes 5 LIE@0.30",  # an invented uid hid the copy that was stored under it later
         "capped 12 CUT@0.33 LIE@0.30",  # an invented uid, not yet looked at, hid another message's copy from the scan
         "folder-changes 5 LATE@0.25",  # an upload landed in the folder of an earlier run
+        "plain 673096641 LAG@0.28 LAG@2.26",  # what a server showed a little later was sent again by the next run
+        "single-nouids 492267077 LAG@0.29 LAG@0.46",  # the same, of a server that names no uids
         "uidl-change 3 LIE@0.43 DELAY@1.28",  # a row to be sent from the spool did not take its next new name
     ],
 )

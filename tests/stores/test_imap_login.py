@@ -64,7 +64,7 @@ def test_what_the_server_can_do_after_login_counts() -> None:
 @pytest.mark.parametrize(
     ("capabilities", "is_atomic", "in_flight", "limit"),
     [
-        ("", False, 1, None),
+        ("", False, 32, None),
         ("LITERAL+", False, 32, None),
         ("LITERAL-", False, 32, None),
         ("MULTIAPPEND", False, 32, None),
@@ -80,6 +80,29 @@ def test_the_facts_follow_from_the_capabilities(
 ) -> None:
     found = facts(capabilities)
     assert (found.is_atomic, found.in_flight, found.append_limit) == (is_atomic, in_flight, limit)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "batch_count", "lanes"),
+    [
+        ("LITERAL+", 100, 1),
+        ("MULTIAPPEND LITERAL+", 100, 1),
+        ("LITERAL-", 8, 4),
+        ("MULTIAPPEND LITERAL-", 8, 4),
+        ("", 8, 4),
+    ],
+)
+def test_where_messages_cost_round_trips_several_connections_share_them(
+    capabilities: str, batch_count: int, lanes: int
+) -> None:
+    found = facts(capabilities)
+    assert (found.batch_count, found.lanes) == (batch_count, lanes)
+
+
+def test_a_server_that_announces_nothing_gets_one_command_at_a_time() -> None:
+    outcome = Rig((LOGIN % "").replace(" UIDPLUS", "")).open()
+    assert isinstance(outcome.value, DestFacts)
+    assert (outcome.value.in_flight, outcome.value.has_uids, outcome.value.lanes) == (1, False, 4)
 
 
 def test_the_login_is_read_however_it_is_cut() -> None:

@@ -12,7 +12,7 @@ from migrate.errors import Cause, Exit, MailboxError, MessageError, Retry, State
 from migrate.model import INBOX, AppendUid, MailboxName
 from tests.fakes.imap_script import play
 
-from .imap_rig import DATE, LOGIN, Rig, letter, opened
+from .imap_rig import DATE, LOGIN, SELECT, Rig, letter, opened
 
 A, B = b"A: 1\r\n\r\nfirst\r\n", b"B: 2\r\n\r\n\0second\rwithout end"
 
@@ -155,9 +155,30 @@ def test_without_any_announced_extension_one_command_waits_for_the_other() -> No
 
 
 def test_lock_step_sends_nothing_before_the_tagged_answer() -> None:
-    rig = opened("", f'C a: APPEND "INBOX" {DATE} {{5}}\nS: +\nL: 5\n-:')
+    text = f'C a: APPEND "INBOX" {DATE} {{5}}\nS: +\nL: 5\n-:'
+    rig = Rig((LOGIN % "").replace(" UIDPLUS", "") + SELECT + SELECT.replace("SELECT", "EXAMINE") + text)
+    play(rig.session, OpenDest(0), OpenMailbox(0, INBOX, create=False))
     assert play(rig.session, append(letter(b"aaaaa")), append(letter(b"bbbbb"))) == []
     assert rig.script.left == [], "a further octet would have been an error"
+
+
+def test_a_server_that_names_uids_gets_the_next_line_right_behind_the_literal() -> None:
+    rig = opened(
+        "",
+        f"""
+        C a: APPEND "INBOX" {DATE} {{5}}
+        S: +
+        L: 5
+        -:
+        C b: APPEND "INBOX" {DATE} {{5}}
+        S: $a OK done
+        S: +
+        L: 5
+        -:
+        S: $b OK done
+        """,
+    )
+    assert stores(rig, append(letter(b"aaaaa")), append(letter(b"bbbbb"))) == [(None,), (None,)]
 
 
 def test_a_refusal_instead_of_a_continuation_drops_that_literal_only() -> None:

@@ -120,6 +120,15 @@ def test_a_refusal_that_is_not_about_the_message_is_about_the_store(line: bytes,
     assert error.said == line
 
 
+def test_how_long_the_server_asks_us_to_wait_is_read() -> None:
+    told = refusal(answer(b"BAD Request is throttled. Suggested Backoff Time: 297000 milliseconds"))
+    assert isinstance(told, StoreError)
+    assert told.wait_s == 297
+    untold = refusal(answer(b"NO [LIMIT] APPEND Rate limit hit."))
+    assert isinstance(untold, StoreError)
+    assert untold.wait_s == 0
+
+
 def test_an_empty_message_is_named_as_empty() -> None:
     assert "empty" in str(refusal(answer(b"NO Can't save a zero byte message."), 0))
 

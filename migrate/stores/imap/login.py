@@ -11,7 +11,7 @@ from __future__ import annotations
 import imaplib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from imapclient import IMAPClient
@@ -52,6 +52,7 @@ FOREIGN = (
     RecursionError,
     MemoryError,
 )
+WAITING_BATCH, WAITING_LANES = 8, 4  # where a message can cost a round trip
 # What other services say first.
 _STRANGERS = (
     (b"+OK", "a POP3 server"),
@@ -359,15 +360,20 @@ def _account(link: Link, client: Client, capabilities: frozenset[str], about: st
     elif "LITERAL+" in capabilities:
         literals = Literals.PLUS
     has_multi = "MULTIAPPEND" in capabilities
-    # hMailServer takes what stands behind a literal for a part of the message. It announces none of these.
-    is_overlapped = has_multi or literals is not Literals.SYNC
+    has_uids = "UIDPLUS" in capabilities or rev2
+    # hMailServer takes what stands behind a literal for a part of the message. It announces none of these; Courier
+    # and iCloud, which announce UIDPLUS alone, take what comes in order (RFC 3501 §5.5).
+    is_overlapped = has_multi or has_uids or literals is not Literals.SYNC
     facts = DestFacts(
         greeting=about,
-        has_uids="UIDPLUS" in capabilities or rev2,
+        has_uids=has_uids,
         is_atomic=has_multi and literals is not Literals.SYNC,
         append_limit=_append_limit(capabilities),
         in_flight=32 if is_overlapped else 1,
     )
+    if literals is not Literals.PLUS:
+        # A message can cost a round trip: connections help, and small batches share the work among them.
+        facts = replace(facts, batch_count=WAITING_BATCH, lanes=WAITING_LANES)
     return Account(link, client, facts, capabilities, literals, is_overlapped)
 
 

@@ -25,6 +25,7 @@ _BUSY = re.compile(
     rb"|try again|temporar|server unavailable|but not connected",
     re.IGNORECASE,
 )
+_BACKOFF = re.compile(rb"back-?off time:? *([0-9]{1,7}) *(?:ms|milliseconds)", re.IGNORECASE)
 _BUSY_CODES = frozenset({b"UNAVAILABLE", b"INUSE", b"LIMIT", b"SERVERBUG", b"CONTACTADMIN", b"MESSAGELIMIT"})
 # Seen: "Your quota has been exceeded." (hMailServer), "Quota exceeded (mailbox for user is full)" (Dovecot).
 _FULL = re.compile(rb"quota|mailbox (?:for user )?is full|not enough space|no space left", re.IGNORECASE)
@@ -41,13 +42,16 @@ def is_busy(status: Status) -> bool:
 
 def busy(status: Status) -> StoreError:
     """The error for a server that asks us to come back later."""
-    return StoreError(
+    error = StoreError(
         "the IMAP server asks to slow down or come back later",
         cause=Cause.UNREACHABLE,
         retry=Retry.LATER,
         said=status.said,
         hint="Wait a while, then run the same command again; fewer --connections may help.",
     )
+    if asked := _BACKOFF.search(status.text):
+        error.wait_s = int(asked[1]) / 1000
+    return error
 
 
 def said_goodbye(status: Status) -> StoreError:
