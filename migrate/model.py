@@ -429,7 +429,9 @@ class Verify(Enum):
 class Policy:
     """What the person asked for, as far as the engine's decisions need it."""
 
-    mailbox: MailboxName = INBOX
+    mailbox: MailboxName = INBOX  # where messages go that come without a mailbox
+    keeps_mailboxes: bool = False  # a message goes where it stood at the source,
+    root: MailboxName | None = None  # below this
     dedupe: Dedupe = Dedupe.CONTENT
     mark: Mark = Mark.AUTO
     verify: Verify = Verify.SAMPLE
@@ -440,3 +442,9 @@ class Policy:
     settle_s: float = 60.0
     accept_missing: bool = False
     dry_run: bool = False
+
+    def place_of(self, mailbox: MailboxName | None) -> MailboxName:
+        """The mailbox at the destination for a message that stood in this one at the source."""
+        if mailbox is None or not self.keeps_mailboxes:
+            return self.mailbox
+        return mailbox if self.root is None else MailboxName((*self.root.levels, *mailbox.levels))

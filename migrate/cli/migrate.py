@@ -13,7 +13,7 @@ from typing import Any
 from ..config import Job, default_state_path, get_secret, parse_endpoint, parse_pin, parse_secret_ref
 from ..errors import Cause, Exit, MigrateError, StateError, StoreError, UsageError
 from ..events import Event
-from ..model import INBOX, Dedupe, Endpoint, MailboxName, Mark, Policy, Secret, Tls, Verify
+from ..model import INBOX, Dedupe, Endpoint, MailboxName, Mark, Policy, Protocol, Secret, Tls, Verify
 from . import logfile, report, texts
 from .face import Face, Manner
 from .redact import Redactor
@@ -125,10 +125,12 @@ def job_of(options: argparse.Namespace) -> Job:
         raise UsageError("--max-delete limits --delete-after, which is not given; nothing would be deleted")
     if source.path is not None and options.delete_after is not None:
         raise UsageError("--delete-after: mbox files only grow, nothing is deleted from them")
+    if source.protocol is Protocol.IMAP:
+        _check_imap_source(options)
     return Job(
         source=source,
         dest=dest,
-        policy=policy_of(options, dest),
+        policy=policy_of(options, source, dest),
         state_path=_path(options.state, "--state") or default_state_path(source, dest),
         source_password=parse_secret_ref(options.source_password, side="source"),
         dest_password=parse_secret_ref(options.dest_password, side="destination"),
@@ -138,10 +140,23 @@ def job_of(options: argparse.Namespace) -> Job:
     )
 
 
-def policy_of(options: argparse.Namespace, dest: Endpoint) -> Policy:
+def _check_imap_source(options: argparse.Namespace) -> None:
+    if options.delete_after is not None:
+        raise UsageError("--delete-after: nothing is deleted from an IMAP account", hint="Delete it there yourself.")
+    if options.command in ("verify", "rebuild"):
+        raise UsageError(f"{options.command} reads POP3 accounts only, so far")
+
+
+def policy_of(options: argparse.Namespace, source: Endpoint, dest: Endpoint) -> Policy:
     """The part of the options that the engine decides by."""
+    mailbox = _mailbox(options.folder, dest)
+    has_all = source.protocol is Protocol.IMAP and source.mailbox is None
+    if source.mailbox is not None and options.folder is None and dest.mailbox is None:
+        mailbox = source.mailbox
     return Policy(
-        mailbox=_mailbox(options.folder, dest),
+        mailbox=mailbox,
+        keeps_mailboxes=has_all and options.folder is None,
+        root=dest.mailbox if has_all else None,
         dedupe=Dedupe(options.dedupe),
         mark=Mark(options.mark),
         verify=Verify(options.verify),

@@ -117,7 +117,7 @@ class _Reader:
     def unknown_scheme(self, name: str) -> UsageError:
         if name in NOT_YET:
             return self.wrong(
-                f"{name}: is not possible yet; this version reads POP3 and mbox, and writes IMAP and mbox",
+                f"{name}: is not possible yet; this version reads POP3, IMAP and mbox, and writes IMAP and mbox",
                 f"For now write it like {self.example}.",
             )
         close = difflib.get_close_matches(name, [s for s in SCHEMES if "+" not in s], n=1, cutoff=0.6)
@@ -203,10 +203,6 @@ class _Reader:
     # --- mailbox ----------------------------------------------------------------------------
 
     def check_side(self, protocol: Protocol) -> None:
-        if self.side == "source" and protocol is Protocol.IMAP:
-            raise self.wrong(
-                "mail is read from POP3 accounts and mbox files only, so far", f"For now write it like {self.example}."
-            )
         if self.side == "destination" and protocol is Protocol.POP3:
             raise self.wrong("a POP3 server takes no mail; the destination is an IMAP server")
 

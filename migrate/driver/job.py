@@ -19,6 +19,7 @@ from ..engine.walk import walk
 from ..errors import Exit, StateError, StoreError, UsageError
 from ..events import Checked, Damaged, Event, Notice
 from ..model import Checkpoint, Endpoint, Policy, Secret
+from ..model import Protocol as Wire
 from ..rules.dedupe import Digester
 from ..state import (
     State,
@@ -33,7 +34,7 @@ from ..state import (
 )
 from ..stores import net
 from ..stores.base import Channel, Session
-from ..stores.imap import ImapAppender
+from ..stores.imap import ImapAppender, ImapReader
 from ..stores.mbox import MboxAppender, MboxReader, check
 from ..stores.pop3 import Pop3Reader, Pop3Releaser
 from .loop import Driver
@@ -252,7 +253,9 @@ def _opener(
             )
         if job.source.path is not None:
             return MboxReader(job.source.path, Digester, spill_dir, wanted=job.wanted)
-        kind = Pop3Releaser if command.may_release else Pop3Reader
+        kind: type[Pop3Reader] | type[ImapReader] = Pop3Releaser if command.may_release else Pop3Reader
+        if job.source.protocol is Wire.IMAP:
+            kind = ImapReader
         return kind(
             job.source,
             source_secret,
@@ -260,7 +263,7 @@ def _opener(
             digester=Digester,
             spill_dir=spill_dir,
             clock=time.monotonic,
-            trace=named("pop3"),
+            trace=named(job.source.protocol.value),
             timeout_s=job.timeout_s,
         )
 

@@ -36,27 +36,33 @@ UNSEEN = UNSURE | {Stage.SET_ASIDE}  # all others were seen at the destination o
 
 def recover(run: Run) -> Steps[None]:
     """Selects every mailbox that matters and leaves no INTENDED row behind."""
-    has_settled = yield from _settle(run)
+    run.has_settled = yield from _settle(run)
     named = yield from run.ask(lambda books: books.open_mailboxes())
-    for mailbox in [*named, *([] if run.policy.mailbox in named else [run.policy.mailbox])]:
-        status = yield from run.do(OpenMailbox(run.lanes[0], mailbox, create=mailbox == run.policy.mailbox))
-        if status is None:
-            run.emit(Notice(f"The folder {mailbox} is not at the destination any more."))
-            rows = yield from run.ask(lambda books, name=mailbox: books.unplaced(name))  # type: ignore[misc]
-            yield from _list_again(run, [row for row in rows if row.stage in UNSURE])
-            continue
-        run.mailboxes[mailbox] = status
-        yield from _check_uidvalidity(run, mailbox, status)
-        # First of all: a uid that a server invented for one row would hide the copy of another from the scan.
-        unseen = yield from prove_rest(run)
-        if unseen and not has_settled:
-            yield from settle(run, unseen, NOT_SEEN_YET)
-            has_settled = True
-        looked_at = yield from scan(run, mailbox)
-        adopted = yield from claim(run, mailbox)
-        if looked_at or adopted:
-            run.emit(Scanned(str(mailbox), looked_at, adopted))
-        run.check_stop()
+    own = [] if run.policy.keeps_mailboxes or run.policy.mailbox in named else [run.policy.mailbox]
+    for mailbox in [*named, *own]:
+        yield from look_at(run, mailbox, create=mailbox == run.policy.mailbox)
+
+
+def look_at(run: Run, mailbox: MailboxName, *, create: bool) -> Steps[None]:
+    """Selects the mailbox and finds what is ours there; afterwards it may be appended to."""
+    status = yield from run.do(OpenMailbox(run.lanes[0], mailbox, create=create))
+    if status is None:
+        run.emit(Notice(f"The folder {mailbox} is not at the destination any more."))
+        rows = yield from run.ask(lambda books: books.unplaced(mailbox))
+        yield from _list_again(run, [row for row in rows if row.stage in UNSURE])
+        return
+    run.mailboxes[mailbox] = status
+    yield from _check_uidvalidity(run, mailbox, status)
+    # First of all: a uid that a server invented for one row would hide the copy of another from the scan.
+    unseen = yield from prove_rest(run)
+    if unseen and not run.has_settled:
+        yield from settle(run, unseen, NOT_SEEN_YET)
+        run.has_settled = True
+    looked_at = yield from scan(run, mailbox)
+    adopted = yield from claim(run, mailbox)
+    if looked_at or adopted:
+        run.emit(Scanned(str(mailbox), looked_at, adopted))
+    run.check_stop()
 
 
 def _settle(run: Run) -> Steps[bool]:

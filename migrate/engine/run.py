@@ -40,6 +40,7 @@ class Run:
     source: SourceFacts | None = None
     dest: DestFacts | None = None
     lanes: tuple[int, ...] = (0,)
+    has_settled: bool = False  # in this pass: what an earlier run had under way has arrived, or never will
     slowness: int = 1  # of the connections that would help, this part is used
     mailboxes: dict[MailboxName, MailboxStatus] = field(default_factory=dict)
     floors: dict[MailboxName, int] = field(default_factory=dict)  # MailboxMemory.floor of each

@@ -33,6 +33,7 @@ from .verdict import set_aside
 
 BUDGET = 16 * 1024 * 1024  # octets asked of the source, or held until the destination has them
 FETCHES = 4096  # RETR commands under way
+NO_FOLDER = "It stays at the source. Make the folder by hand at the destination, then run the same command again."
 WORK_CHUNK = 1024  # work items asked of the books at once
 GUESS = 64 * 1024  # octets assumed for a message whose size the source did not list
 
@@ -157,9 +158,13 @@ class Transfer:
         message: Message = outcome.value
         self.held += message.held
         self.run.emit(Fetched(message.octets))
-        kept = (message.flags, message.internaldate)
+        kept = (message.flags, message.internaldate, message.mailbox)
         placement = place(message.header, self.run.policy, self.run.fetched_at, *kept)
         case = Case(work, message, placement, is_served=not work.row.is_spooled)
+        if placement.mailbox not in self.run.mailboxes:
+            error = MessageError(f"the folder {placement.mailbox} cannot be used at the destination", hint=NO_FOLDER)
+            self._set_aside(work.row, error, case)
+            return
         facts = self.run.source
         if facts is not None and facts.may_delete_on_fetch and not work.row.is_spooled:
             self._spawn(case, cases.spool_first(self.run, case))

@@ -16,7 +16,7 @@ from ..events import Connected, Event, Finished, Gone, Notice, Reconnecting
 from ..model import MailboxName, Policy, display
 from .plan import dry_run
 from .proof import prove_rest
-from .recover import NOT_SEEN_YET, claim, give_up, look_for_doubles, not_placed, recover, scan, settle
+from .recover import NOT_SEEN_YET, claim, give_up, look_at, look_for_doubles, not_placed, recover, scan, settle
 from .release import confirm, release
 from .run import DAY_S, Run, Steps, Stopped, said
 from .session import check_listing, may_list_again, may_quit, open_source, take_listing
@@ -134,10 +134,9 @@ def _one_pass(run: Run) -> Steps[None]:
         return
     yield from recover(run)
     yield from prove_rest(run)
-    starts: dict[MailboxName, int] = {name: status.uidnext for name, status in run.mailboxes.items()}
     while (yield from _one_session(run)):
         run.check_stop()
-    for mailbox in starts:
+    for mailbox in run.mailboxes:
         yield from look_for_doubles(run, mailbox)
     for lane in run.lanes:
         yield from run.do(CloseDest(lane))
@@ -168,7 +167,9 @@ def _one_session(run: Run) -> Steps[bool]:
     before = run.achieved
     yield from open_source(run, may_release=run.wants_deletion)
     run.check_stop()
-    for mailbox in run.mailboxes:
+    known = list(run.mailboxes)
+    yield from _look_at_others(run)
+    for mailbox in known:
         # Nobody else has the maildrop now. What another machine uploaded before it let go of it is seen here (R1).
         yield from scan(run, mailbox)
     listing = yield from take_listing(run)
@@ -187,6 +188,21 @@ def _one_session(run: Run) -> Steps[bool]:
     if not quit_ok or is_limited:
         return False
     return (yield from may_list_again(run, has_achieved=run.achieved > before, has_deleted=bool(marked)))
+
+
+def _look_at_others(run: Run) -> Steps[None]:
+    """Opens the mailboxes for those of the source, in which no row of ours stands yet."""
+    assert run.source is not None
+    if not run.policy.keeps_mailboxes:
+        return
+    for mailbox in dict.fromkeys(map(run.policy.place_of, run.source.mailboxes)):
+        if mailbox in run.mailboxes:
+            continue
+        try:
+            yield from look_at(run, mailbox, create=True)
+        except MailboxError as error:
+            # Its messages are set aside, one by one; the others go on.
+            run.emit(Notice(f"{error.what}. {error.hint}", said(error)))
 
 
 def _copy(run: Run) -> Steps[None]:

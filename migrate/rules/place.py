@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..model import DateSource, Flags, InternalDate, Mark, Placement, Policy
+from ..model import DateSource, Flags, InternalDate, MailboxName, Mark, Placement, Policy
 from .dates import internal_date
 from .flags import flags_of, marked
 
@@ -23,10 +23,11 @@ def place(
     fetched_at: float,
     flags: Flags | None = None,
     internaldate: InternalDate | None = None,
+    mailbox: MailboxName | None = None,
 ) -> Placement:
     """What becomes of a message with that header block. ``fetched_at``: seconds since the epoch.
 
-    ``flags`` and ``internaldate``: as the source keeps them; then the header is not asked.
+    ``flags``, ``internaldate`` and ``mailbox``: as the source keeps them; then the header is not asked.
     """
     is_kept = flags is not None
     flags = flags_of(header, policy.mark) if flags is None else marked(flags, policy.mark)
@@ -39,4 +40,4 @@ def place(
     else:
         seen = "seen as asked" if is_seen else "unseen as asked"
     why = f"{_DATED[date.source]}; {seen}"
-    return Placement(policy.mailbox, flags, date, why)
+    return Placement(policy.place_of(mailbox), flags, date, why)

@@ -1,0 +1,140 @@
+"""An IMAP account as the source: every folder with its flags and dates, into another account or into files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.support.dovecot import Dovecot
+from tests.support.mailgen import generate, odd_messages
+from tests.support.raw import Stored
+
+from .ferry import PATIENCE_S, ROOT, Ferry, Ran, ferry
+
+pytestmark = [pytest.mark.dovecot]
+
+START = datetime(2003, 2, 1, 4, 5, 6, tzinfo=UTC)
+FOLDERS = ("INBOX", "Sent", "Archive.2003", "Entw&APw-rfe")
+FLAGS = ("", "\\Seen", "\\Seen \\Answered", "\\Flagged $Forwarded", "\\Draft")
+
+
+class Accounts:
+    """Two accounts at one server, the first with mail in four folders."""
+
+    def __init__(self, scratch: Path, dovecot: Dovecot, user: str) -> None:
+        self.dovecot = dovecot
+        self.old, self.new = f"old-{user}", f"new-{user}"
+        self.scratch = scratch
+        base = ferry(scratch / "state.sqlite", dovecot, self.old, dovecot, self.new, "INBOX")
+        self.ferry = Ferry(
+            f"imaps://{self.old.replace('@', '%40')}@localhost:{dovecot.imaps_port}",
+            base.dest.removesuffix("/INBOX"),
+            base.state,
+            base.environment,
+        )
+
+    def fill(self) -> None:
+        number = 0
+        with self.dovecot.imap(self.old) as imap:
+            for folder in FOLDERS:
+                if folder != "INBOX":
+                    imap.command(f'CREATE "{folder}"')
+                for octets in [*generate(len(folder), 12, odd=0), *odd_messages().values()][:30]:
+                    when = START + timedelta(days=number, seconds=number)
+                    imap.append(folder, octets, FLAGS[number % len(FLAGS)], f"{when:%d-%b-%Y %H:%M:%S} +0000")
+                    number += 1
+
+    def held(self, user: str, folder: str) -> list[tuple[bytes, frozenset[str], datetime]]:
+        return [seen(one) for one in self.dovecot.stored(user, folder)]
+
+    def run(self, *words: str) -> Ran:
+        done = subprocess.run(
+            [sys.executable, "-m", "migrate", *words, "--json"],
+            env=self.ferry.environment,
+            cwd=ROOT,
+            capture_output=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        return Ran(done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr.decode())
+
+
+def seen(one: Stored) -> tuple[bytes, frozenset[str], datetime]:
+    return one.octets, one.flags - {"\\Recent"}, one.internaldate
+
+
+@pytest.fixture
+def accounts(tmp_path: Path, dovecot: Dovecot, user: str) -> Accounts:
+    made = Accounts(tmp_path, dovecot, user)
+    made.fill()
+    return made
+
+
+def test_every_folder_arrives_with_octets_flags_and_dates_and_the_second_run_sends_nothing(accounts: Accounts) -> None:
+    ran = accounts.ferry.run("--dedupe", "off")
+    assert ran.code == 0, ran.err
+    for folder in FOLDERS:
+        assert accounts.held(accounts.new, folder) == accounts.held(accounts.old, folder), folder
+    assert ran.tally["verified"] == ran.tally["listed"] == sum(len(accounts.held(accounts.old, one)) for one in FOLDERS)
+    again = accounts.ferry.run("--dedupe", "off")
+    assert again.code == 0
+    assert again.all("copied") == []
+
+
+def test_nothing_changes_at_the_source(accounts: Accounts) -> None:
+    before = [accounts.dovecot.stored(accounts.old, folder) for folder in FOLDERS]
+    assert accounts.ferry.run().code == 0
+    assert [accounts.dovecot.stored(accounts.old, folder) for folder in FOLDERS] == before
+
+
+def test_one_folder_goes_into_the_folder_that_is_named(accounts: Accounts) -> None:
+    accounts.ferry.source += "/Sent"
+    accounts.ferry.dest += "/Old/Sent"
+    ran = accounts.ferry.run("--dedupe", "off")
+    assert ran.code == 0, ran.err
+    assert accounts.held(accounts.new, "Old.Sent") == accounts.held(accounts.old, "Sent")
+    assert "Sent" not in accounts.dovecot.mailboxes(accounts.new)
+
+
+def test_all_folders_go_below_the_folder_of_dest(accounts: Accounts) -> None:
+    accounts.ferry.dest += "/Old"
+    assert accounts.ferry.run("--dedupe", "off").code == 0
+    for folder in FOLDERS:
+        assert accounts.held(accounts.new, f"Old.{folder}") == accounts.held(accounts.old, folder), folder
+
+
+def test_a_folder_that_was_made_anew_at_the_source_is_not_copied_again(accounts: Accounts) -> None:
+    assert accounts.ferry.run("--dedupe", "off").code == 0
+    kept = accounts.dovecot.stored(accounts.old, "Sent")
+    with accounts.dovecot.imap(accounts.old) as imap:
+        imap.command('DELETE "Sent"')
+        imap.command('CREATE "Sent"')
+        for one in kept:
+            imap.append("Sent", one.octets)
+        imap.append("Sent", b"Message-ID: <new@example.org>\r\n\r\nnew\r\n")
+    ran = accounts.ferry.run("--dedupe", "off")
+    assert ran.code == 0, ran.err
+    assert len(accounts.held(accounts.new, "Sent")) == len(kept) + 1
+
+
+def test_what_was_deleted_at_the_source_stays_where_it_was_copied_to(accounts: Accounts) -> None:
+    assert accounts.ferry.run().code == 0
+    before = accounts.held(accounts.new, "Sent")
+    with accounts.dovecot.imap(accounts.old) as imap:
+        imap.command('SELECT "Sent"')
+        imap.command("STORE 1:* +FLAGS.SILENT (\\Deleted)")
+        imap.command("EXPUNGE")
+    assert accounts.ferry.run().code == 0
+    assert accounts.held(accounts.new, "Sent") == before
+
+
+def test_a_deletion_is_refused_before_anything_is_done(accounts: Accounts) -> None:
+    ran = accounts.ferry.run("--delete-after", "verified")
+    assert ran.code == 2
+    assert "nothing is deleted from an IMAP account" in ran.err
+    assert accounts.held(accounts.new, "INBOX") == []
