@@ -431,7 +431,7 @@ class Policy:
 
     mailbox: MailboxName = INBOX  # where messages go that come without a mailbox
     keeps_mailboxes: bool = False  # a message goes where it stood at the source,
-    root: MailboxName | None = None  # below this
+    root: MailboxName | None = None  # below this, and what stood in INBOX in it
     dedupe: Dedupe = Dedupe.CONTENT
     mark: Mark = Mark.AUTO
     verify: Verify = Verify.SAMPLE
@@ -447,4 +447,6 @@ class Policy:
         """The mailbox at the destination for a message that stood in this one at the source."""
         if mailbox is None or not self.keeps_mailboxes:
             return self.mailbox
-        return mailbox if self.root is None else MailboxName((*self.root.levels, *mailbox.levels))
+        if self.root is None:
+            return mailbox
+        return self.root if mailbox == INBOX else MailboxName((*self.root.levels, *mailbox.levels))

@@ -150,13 +150,14 @@ def _check_imap_source(options: argparse.Namespace) -> None:
 def policy_of(options: argparse.Namespace, source: Endpoint, dest: Endpoint) -> Policy:
     """The part of the options that the engine decides by."""
     mailbox = _mailbox(options.folder, dest)
-    has_all = source.protocol is Protocol.IMAP and source.mailbox is None
-    if source.mailbox is not None and options.folder is None and dest.mailbox is None:
+    is_named = options.folder is not None or dest.mailbox is not None
+    if source.mailbox is not None and not is_named:
         mailbox = source.mailbox
+    has_all = source.path is not None or (source.protocol is Protocol.IMAP and source.mailbox is None)
     return Policy(
         mailbox=mailbox,
-        keeps_mailboxes=has_all and options.folder is None,
-        root=dest.mailbox if has_all else None,
+        keeps_mailboxes=has_all,
+        root=mailbox if has_all and is_named else None,
         dedupe=Dedupe(options.dedupe),
         mark=Mark(options.mark),
         verify=Verify(options.verify),

@@ -105,7 +105,8 @@ def test_all_folders_go_below_the_folder_of_dest(accounts: Accounts) -> None:
     accounts.ferry.dest += "/Old"
     assert accounts.ferry.run("--dedupe", "off").code == 0
     for folder in FOLDERS:
-        assert accounts.held(accounts.new, f"Old.{folder}") == accounts.held(accounts.old, folder), folder
+        below = "Old" if folder == "INBOX" else f"Old.{folder}"
+        assert accounts.held(accounts.new, below) == accounts.held(accounts.old, folder), folder
 
 
 def test_a_folder_that_was_made_anew_at_the_source_is_not_copied_again(accounts: Accounts) -> None:
@@ -138,3 +139,18 @@ def test_a_deletion_is_refused_before_anything_is_done(accounts: Accounts) -> No
     assert ran.code == 2
     assert "nothing is deleted from an IMAP account" in ran.err
     assert accounts.held(accounts.new, "INBOX") == []
+
+
+def test_a_backup_keeps_every_folder_and_gives_it_back(accounts: Accounts) -> None:
+    backup = str(accounts.scratch / "backup")
+    ran = accounts.run(
+        "backup", accounts.ferry.source, backup, "--source-password", "env:OLD_PASSWORD", "--dedupe", "off"
+    )
+    assert ran.code == 0, ran.err
+    assert accounts.run("verify", backup).code == 0
+    restore = ("restore", backup, accounts.ferry.dest, "--dest-password", "env:NEW_PASSWORD", "--dedupe", "off")
+    restored = accounts.run(*restore)
+    assert restored.code == 0, restored.err
+    for folder in FOLDERS:
+        assert accounts.held(accounts.new, folder) == accounts.held(accounts.old, folder), folder
+    assert accounts.run(*restore).all("copied") == []

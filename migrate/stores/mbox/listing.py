@@ -75,5 +75,6 @@ class Listing(Sequence[MessageRef]):
         uid = self._uids.get(at)
         if uid is None:
             part = self._parts[self._part[at]]
-            uid = b"%d.%d" % (part.head.uidvalidity if part.head else 0, part.index.uids[self._entry[at]])
+            place = b"%b;UIDVALIDITY=%d" % (str(part.head.mailbox).encode(), part.head.uidvalidity) if part.head else b""
+            uid = b"%b;UID=%d" % (place, part.index.uids[self._entry[at]])
         return MessageRef(uid, at + 1, self._octets[at])

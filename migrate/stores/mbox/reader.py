@@ -12,7 +12,7 @@ from typing import Any
 
 from ...commands import CloseSource, Command, Digest, Fetch, ListSource, OpenSource, SourceFacts
 from ...errors import Cause, MessageError, Retry, StoreError
-from ...model import DateSource, InternalDate, Message, MessageRef, display
+from ...model import DateSource, InternalDate, MailboxName, Message, MessageRef, display
 from ...wire.mbox import FROM, date_of, decode, foreign_note, survey
 from ..base import Collector
 from . import disk
@@ -80,15 +80,19 @@ class MboxReader(PatientSession):
         if not self._root.exists():
             raise StoreError(f"there is no {display(str(self._root), 1000)}", cause=Cause.UNUSABLE, retry=Retry.NEVER)
         self._listing = Listing()
+        mailboxes: dict[MailboxName, None] = {}
         for part in parts_below(self._root):
             with run_lock(part.path.parent, shared=True):
                 self._list(part)
+            if (mailbox := _mailbox(part)) is not None:
+                mailboxes[mailbox] = None
         return SourceFacts(
             greeting=f"mbox files in {display(str(self._root), 1000)}",
             messages=len(self._listing),
             octets=self._listing.octets,
             has_uids=True,
             may_delete_on_fetch=False,
+            mailboxes=tuple(mailboxes),
         )
 
     def _list(self, part: Part) -> None:
@@ -133,7 +137,8 @@ class MboxReader(PatientSession):
         if place.entry is None:
             message = self._collect(_foreign(place.part, place.offset, place.end))
             when = date_of(_first_line(place.part, place.offset, place.end))
-            return replace(message, internaldate=InternalDate(when, DateSource.STORE) if when else None)
+            date = InternalDate(when, DateSource.STORE) if when else None
+            return replace(message, internaldate=date, mailbox=_mailbox(place.part))
         entry = place.part.index.entry(place.entry)
         name = display(place.part.path.name)
         if entry is None:
@@ -145,7 +150,7 @@ class MboxReader(PatientSession):
                 f"uid {entry.uid} in {name} at offset {entry.offset} is damaged",
                 hint="popferry verify DIR names all that is. Another copy of the backup may have it whole.",
             )
-        return replace(message, flags=entry.flags, internaldate=entry.internaldate)
+        return replace(message, flags=entry.flags, internaldate=entry.internaldate, mailbox=_mailbox(place.part))
 
     def _collect(self, blocks: Iterator[bytes]) -> Message:
         collector = Collector(self._digester, self._spill_dir)
@@ -167,6 +172,11 @@ def parts_below(root: Path) -> list[Part]:
     names |= {path.with_name(path.stem) for path in root.rglob("*" + MBOX + ".index")}
     parts = [Part(path) for path in names]
     return sorted(parts, key=lambda part: (part.path.parent, part.first if part.has_index else 0, part.path.name))
+
+
+def _mailbox(part: Part) -> MailboxName | None:
+    """The mailbox that the file is a part of; None where no index says so."""
+    return part.index.head.mailbox if part.has_index and part.index.head is not None else None
 
 
 def _first_line(part: Part, offset: int, end: int) -> bytes:
