@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from migrate.commands import Command, OpenSource
+from migrate.commands import Command, OpenSource, SourceFacts
 from migrate.errors import Retry, StoreError
+from migrate.model import MailboxName, Message, MessageRef
 from migrate.stores.memory import Mail, MemoryMaildrop, MemoryReader, MemoryReleaser
 
 from .faults import Kind
@@ -17,11 +19,28 @@ class Busy(Exception):
     """Another session has the maildrop (RFC 1939 §4: an exclusive-access lock)."""
 
 
+FOLDERS = (MailboxName(("Sent",)), MailboxName(("Sent", "2024")))
+
+
+def folder_of(octets: bytes) -> MailboxName:
+    """Where a message stands in a source that has folders: its size decides."""
+    return FOLDERS[len(octets) % 2]
+
+
 class SimMaildrop(MemoryMaildrop):
     """A maildrop with the habits of its profile. One session has it at a time."""
 
-    def __init__(self, rng: random.Random, *, capped: int = 0, partial_quit: bool = False, **habits: Any) -> None:
+    def __init__(
+        self,
+        rng: random.Random,
+        *,
+        capped: int = 0,
+        partial_quit: bool = False,
+        has_folders: bool = False,
+        **habits: Any,
+    ) -> None:
         super().__init__(**habits)
+        self.has_folders = has_folders
         self._rng = rng
         self._capped = capped  # the listing shows so many, the oldest first
         # How often a QUIT is carried out by half: a server that never deletes all has no end.
@@ -67,6 +86,16 @@ class SimReader(MemoryReader):
             self._mails = dict(enumerate(mails, start=1))
             return self._facts()
         return super().carry_out(command)
+
+    def _facts(self) -> SourceFacts:
+        facts = super()._facts()
+        return replace(facts, mailboxes=FOLDERS) if self.maildrop.has_folders else facts
+
+    def _fetch(self, ref: MessageRef) -> Message:
+        message = super()._fetch(ref)
+        if not self.maildrop.has_folders:
+            return message
+        return replace(message, mailbox=folder_of(b"".join(message.blocks())))
 
     def _close(self, is_quit: bool) -> None:
         if is_quit:

@@ -17,6 +17,7 @@ from migrate.stores.memory import Mail
 
 from .faults import Fault, Kind
 from .host import Host
+from .maildrop import folder_of
 from .profiles import Profile
 from .servers import ADDED, FOLDER, OTHER_FOLDER, Servers, between_runs, make
 from .world import Clock
@@ -57,6 +58,7 @@ class Player:
             verify=Verify.FULL,
             delete_after_s=0 if profile.has_deletion else None,
             lanes=profile.lanes,
+            keeps_mailboxes=profile.folders,
             settle_s=kind.settle_s,
         )
         self.violations: list[str] = []
@@ -196,6 +198,15 @@ class Player:
         if spoilt := foreign - stored - self._count(self.servers.lost_by_server):
             self.violations.append(f"V4 {sum(spoilt.values())} foreign messages are gone or changed")
         self._check_doubles(stored - wanted - foreign)
+        if self.profile.folders:
+            self._check_folders()
+
+    def _check_folders(self) -> None:
+        """Every message is in the folder that bears the name of its own at the source."""
+        for name, box in self.servers.server.mailboxes.items():
+            strays = [kept for kept in box.kept.values() if folder_of(kept.octets) != name]
+            if strays:
+                self.violations.append(f"V3 {len(strays)} messages in {name} come from elsewhere")
 
     def _check_doubles(self, more: Counter[bytes]) -> None:
         self._doubles = sum(more.values())

@@ -39,6 +39,7 @@ class Profile:
     two_hosts: bool = False  # the same migration on two machines at once, each with a state file of its own
     wire: str = ""  # what IMAP offers, where the real stores speak octets to model servers
     has_pipelining: bool = True  # POP3, on the wire
+    folders: bool = False  # the source has two, as an IMAP account has
     lanes: int | None = None  # connections to the destination; None: as many as the server makes worth while
 
     @property
@@ -54,6 +55,9 @@ PROFILES = [
     Profile("lanes", is_atomic=False, lanes=3),
     Profile("lanes-nouids", is_atomic=False, has_uids=False, lanes=3),
     Profile("lanes-twins", twins=2, lanes=2),
+    Profile("folders", folders=True, has_deletion=False),
+    Profile("folders-nouids", folders=True, has_deletion=False, has_uids=False, arrive=True),
+    Profile("folders-change", folders=True, has_deletion=False, uidls="change", twins=2),
     Profile("twins", twins=2),
     Profile("twins-nouids", twins=2, has_uids=False),
     Profile("deliver", deliver=True),

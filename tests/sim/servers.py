@@ -126,6 +126,7 @@ def make(profile: Profile, rng: random.Random) -> Servers:
         partial_quit=profile.partial_quit,
         has_uids=profile.uidls != "none",
         may_delete_on_fetch=profile.deletes_on_fetch,
+        has_folders=profile.folders,
     )
 
     def box() -> SimMailbox:

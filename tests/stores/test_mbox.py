@@ -447,7 +447,8 @@ def test_flags_and_internal_date_come_with_a_message(root: Path, tmp_path: Path)
     message = value(reader, Fetch(ref))
     assert message.flags == sent.flags
     assert message.internaldate == InternalDate(sent.internaldate.when, DateSource.STORE)
-    assert ref.uid == b"%d.1" % int(NOVEMBER)
+    assert ref.uid == b"INBOX;UIDVALIDITY=%d;UID=1" % int(NOVEMBER)
+    assert message.mailbox == INBOX
 
 
 def test_only_what_is_wanted_is_listed(root: Path, tmp_path: Path) -> None:
