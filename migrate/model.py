@@ -442,11 +442,3 @@ class Policy:
     settle_s: float = 60.0
     accept_missing: bool = False
     dry_run: bool = False
-
-    def place_of(self, mailbox: MailboxName | None) -> MailboxName:
-        """The mailbox at the destination for a message that stood in this one at the source."""
-        if mailbox is None or not self.keeps_mailboxes:
-            return self.mailbox
-        if self.root is None:
-            return mailbox
-        return self.root if mailbox == INBOX else MailboxName((*self.root.levels, *mailbox.levels))

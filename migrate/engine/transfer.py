@@ -161,7 +161,7 @@ class Transfer:
         kept = (message.flags, message.internaldate, message.mailbox)
         placement = place(message.header, self.run.policy, self.run.fetched_at, *kept)
         case = Case(work, message, placement, is_served=not work.row.is_spooled)
-        if placement.mailbox not in self.run.mailboxes:
+        if self.run.policy.keeps_mailboxes and placement.mailbox not in self.run.mailboxes:
             error = MessageError(f"the folder {placement.mailbox} cannot be used at the destination", hint=NO_FOLDER)
             self._set_aside(work.row, error, case)
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..model import DateSource, Flags, InternalDate, MailboxName, Mark, Placement, Policy
+from ..model import INBOX, DateSource, Flags, InternalDate, MailboxName, Mark, Placement, Policy
 from .dates import internal_date
 from .flags import flags_of, marked
 
@@ -40,4 +40,13 @@ def place(
     else:
         seen = "seen as asked" if is_seen else "unseen as asked"
     why = f"{_DATED[date.source]}; {seen}"
-    return Placement(policy.place_of(mailbox), flags, date, why)
+    return Placement(place_of(policy, mailbox), flags, date, why)
+
+
+def place_of(policy: Policy, mailbox: MailboxName | None) -> MailboxName:
+    """The mailbox at the destination for a message that stood in this one at the source."""
+    if mailbox is None or not policy.keeps_mailboxes:
+        return policy.mailbox
+    if policy.root is None:
+        return mailbox
+    return policy.root if mailbox == INBOX else MailboxName((*policy.root.levels, *mailbox.levels))

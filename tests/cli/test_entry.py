@@ -118,7 +118,9 @@ WRONG: list[tuple[list[str], str, str]] = [
     (["migrate", SRC, DST, "--state", ""], "--state: expected the name of a file", ""),
     (["migrate", "alice@gmail.com", DST], "SOURCE: an address alone", "pop3s://ADDRESS@SERVER"),
     (["migrate", SRC, "maildir:/x"], "DEST: maildir: is not possible yet", "imaps://"),
-    (["migrate", DST, SRC], "SOURCE: mail is read from POP3 accounts and mbox files only", "pop3s://"),
+    (["migrate", DST, SRC], "DEST: a POP3 server takes no mail", "imaps://"),
+    (["migrate", DST, DST, "--delete-after", "verified"], "nothing is deleted from an IMAP account", "yourself"),
+    (["verify", DST, DST], "verify reads POP3 accounts only", ""),
     (["migrate", SRC, DST], "--source-password: there is no terminal", "file:PATH"),
     (["migrate", SRC, DST, "--source-password", "env:POPFERRY_NONE"], "no variable POPFERRY_NONE", ""),
     (["migrate", SRC, DST, "--log-file", "/nonexistent/x"], "--log-file: /nonexistent/x cannot be written", ""),
@@ -292,7 +294,9 @@ def test_every_option_of_a_restoration_reaches_the_job(tmp_path: Path) -> None:
         "--message-id y --folder Old --dedupe off --connections 2 --settle 1 --dest-password env:B"
     )
     job = restoration_of(parse(words.split()))
-    assert job.policy == Policy(mailbox=MailboxName(("Old",)), dedupe=Dedupe.OFF, lanes=2, settle_s=1.0, dry_run=True)
+    old = MailboxName(("Old",))
+    assert (job.policy.mailbox, job.policy.root, job.policy.keeps_mailboxes) == (old, old, True)
+    assert (job.policy.dedupe, job.policy.lanes, job.policy.settle_s, job.policy.dry_run) == (Dedupe.OFF, 2, 1.0, True)
     assert job.source.path == tmp_path
     assert isinstance(job.wanted, Chosen)
     assert (job.wanted.sender, job.wanted.subject, job.wanted.message_id) == ("ada", "x", "y")

@@ -17,6 +17,7 @@ IMPLICIT, STARTTLS, NONE = Tls.IMPLICIT, Tls.STARTTLS, Tls.NONE
 CANARY = "hunter2"
 
 SOURCES: list[tuple[str, Endpoint]] = [
+    ("imaps://alice@imap.example.org", Endpoint(IMAP, "alice", "imap.example.org", 993, IMPLICIT)),
     ("pop3s://alice@pop.example.org", Endpoint(POP3, "alice", "pop.example.org", 995, IMPLICIT)),
     ("pop3s://alice@pop.example.org/", Endpoint(POP3, "alice", "pop.example.org", 995, IMPLICIT)),
     ("POP3S://Alice@POP.Example.ORG", Endpoint(POP3, "Alice", "pop.example.org", 995, IMPLICIT)),
@@ -97,7 +98,6 @@ WRONG: list[tuple[str, Side, str, str]] = [
     ("alice@mail.com", "source", "an address alone", "pop3s://ADDRESS@SERVER"),
     ("alice@gmail.com", "destination", "expected imaps://", "imaps://alice@"),
     ("alice@imap.example.org", "destination", "expected imaps://", ""),
-    ("imaps://alice@imap.example.org", "source", "POP3 accounts and mbox files only", "pop3s://"),
     ("pop3s://alice@pop.example.org", "destination", "takes no mail", "imaps://"),
     ("mbox:", "source", "expected a path behind mbox:", "mbox:/home/alice/mail"),
     ("mbox:mail", "destination", "expected a path behind mbox:", "mbox:./mail"),

@@ -53,7 +53,6 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "no user": (["migrate", "pop3s://pop.example.org", IMAP], ["SOURCE: expected a user name before the host"]),
     "no host": (["migrate", "pop3s://alice@", IMAP], ["SOURCE: expected a server"]),
     "no port": (["migrate", "pop3s://alice@pop.example.org:x", IMAP], ["SOURCE: expected a port from 1 to 65535"]),
-    "mail read from IMAP": (["migrate", IMAP, IMAP], ["SOURCE: mail is read from POP3 accounts and mbox files only"]),
     "mail written to POP3": (["migrate", POP, POP], ["DEST: a POP3 server takes no mail"]),
     "a folder in a POP3 account": (["migrate", POP + "/Archive", IMAP], ["SOURCE: a POP3 account has one maildrop"]),
     "an empty folder name": (["migrate", POP, IMAP + "/a//b"], ["DEST: expected a folder name without an empty part"]),

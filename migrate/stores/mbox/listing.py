@@ -75,6 +75,8 @@ class Listing(Sequence[MessageRef]):
         uid = self._uids.get(at)
         if uid is None:
             part = self._parts[self._part[at]]
-            place = b"%b;UIDVALIDITY=%d" % (str(part.head.mailbox).encode(), part.head.uidvalidity) if part.head else b""
+            place = (
+                b"%b;UIDVALIDITY=%d" % (str(part.head.mailbox).encode(), part.head.uidvalidity) if part.head else b""
+            )
             uid = b"%b;UID=%d" % (place, part.index.uids[self._entry[at]])
         return MessageRef(uid, at + 1, self._octets[at])
