@@ -16,6 +16,7 @@ from ..commands import Ask, Candidate, Command, Commit, ReadBack
 from ..events import Duplicate, SameId, Verified
 from ..model import Checkpoint, Dedupe, Fingerprint, Message, Origin, Placement, Stage, Work
 from ..rules.fidelity import compare
+from ..rules.flags import admitted
 from .run import Run, uidl_text
 from .verdict import DIFFERENT, MISSING, judge, settled_digester
 
@@ -35,6 +36,27 @@ class Case:
 def served_session(run: Run, case: Case) -> int | None:
     """What to record as the session that served these octets: the gate of deletion rests on it."""
     return run.session if case.is_served else case.work.row.fetched_session
+
+
+def intended(run: Run, case: Case, uidnext: int) -> Checkpoint:
+    """The row of a message that is about to be uploaded (R2)."""
+    row, mailbox = case.work.row, case.placement.mailbox
+    status = run.mailboxes[mailbox]
+    return replace(
+        row,
+        stage=Stage.INTENDED,
+        origin=Origin.COPIED,
+        mailbox=mailbox,
+        flags=admitted(case.placement.flags, status.permanent_flags),
+        internaldate=case.placement.internaldate,
+        fingerprint=case.message.fingerprint,
+        uidvalidity=status.uidvalidity,
+        uidnext=uidnext,
+        uid_dest=None,
+        reason="",
+        attempts=row.attempts + 1,
+        fetched_session=served_session(run, case),
+    )
 
 
 class Decision(Enum):

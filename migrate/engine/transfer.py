@@ -19,8 +19,7 @@ from typing import Any
 from ..commands import Append, Ask, Candidate, Command, Commit, Fetch, Letter, Outcome
 from ..errors import MessageError, MigrateError
 from ..events import Copied, Fetched, Notice, SetAside
-from ..model import MEMORY_LIMIT, AppendUid, Checkpoint, Message, Origin, Stage, Work
-from ..rules.flags import admitted
+from ..model import MEMORY_LIMIT, AppendUid, Checkpoint, Message, Stage, Work
 from ..rules.place import place
 from . import cases
 from .cases import DONE, LOOK_AGAIN, UPLOAD, Case, CaseSteps, Decision
@@ -323,27 +322,8 @@ class Transfer:
 
     def _intend(self, lane: int, batch: list[Case]) -> None:
         mailbox = batch[0].placement.mailbox
-        status = self.run.mailboxes[mailbox]
-        rows = []
-        for case in batch:
-            row = case.work.row
-            rows.append(
-                replace(
-                    row,
-                    stage=Stage.INTENDED,
-                    origin=Origin.COPIED,
-                    mailbox=mailbox,
-                    flags=admitted(case.placement.flags, status.permanent_flags),
-                    internaldate=case.placement.internaldate,
-                    fingerprint=case.message.fingerprint,
-                    uidvalidity=status.uidvalidity,
-                    uidnext=self.uids[mailbox].uidnext,
-                    uid_dest=None,
-                    reason="",
-                    attempts=row.attempts + 1,
-                    fetched_session=cases.served_session(self.run, case),
-                )
-            )
+        uidnext = self.uids[mailbox].uidnext
+        rows = [cases.intended(self.run, case, uidnext) for case in batch]
         self.in_flight[lane] += 1
         self.pump.start(Commit(tuple(rows)), lambda outcome: self._intended(lane, batch, rows, outcome))
 
