@@ -135,6 +135,8 @@ class Folder:
 
     def _begin(self, *, first: int) -> Part:
         """A new part of this period, under the first name that nobody has."""
+        if self.parts:
+            _sync(self.parts[-1].index_path)  # nobody looks at its last mark again
         period, number = self._period(), 1
         while True:
             part = Part(self.directory / (period + (f".{number}" if number > 1 else "") + MBOX))
@@ -221,10 +223,14 @@ class Folder:
 
     def _mark(self, part: Part, end: int) -> None:
         """Says durably that the part is whole up to its end, after making it so."""
-        with part.path.open("rb") as stream:
-            disk.sync(stream.fileno())
+        _sync(part.path)
         append_index(part, [Mark(end).line()])
         part.index.take(Mark(end), 0, disk.size_of(part.index_path))
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as stream:
+        disk.sync(stream.fileno())
 
 
 def count_lost(root: Path, mailbox: MailboxName, uids: Iterable[int]) -> int:
