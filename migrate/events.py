@@ -281,7 +281,7 @@ class Recounted(Event):
 class Damaged(Event):
     """Something in a backup is not as it was stored."""
 
-    file: str  # below the directory of the backup
+    file: str  # below the directory of the backup; or a mailbox
     offset: int | None  # in the file, where the message stands
     uid: int | None
     message: str  # the SHA-256 of its octets, as they were

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import date, datetime, time
 from pathlib import Path
 
+from ..commands import Tally
 from ..config import Job, default_state_path
 from ..errors import Exit, UsageError
 from ..rules.choose import Chosen
@@ -22,8 +23,18 @@ def run(options: argparse.Namespace) -> Exit:
 
         return run_job
 
-    job = backup_of(options) if options.command == "backup" else restoration_of(options)
-    return start(options, Face, run_job, job)
+    if options.command == "backup":
+        return start(options, BackupFace, run_job, backup_of(options))
+    return start(options, Face, run_job, restoration_of(options))
+
+
+class BackupFace(Face):
+    """Hears a backup."""
+
+    def _closing(self, exit: Exit, tally: Tally | None, state_path: Path) -> list[str]:
+        if exit is Exit.DIFFERENCES:
+            return ["popferry verify DIR names what is not as it was stored. docs/backup.md says how to go on."]
+        return super()._closing(exit, tally, state_path)
 
 
 def backup_of(options: argparse.Namespace) -> Job:

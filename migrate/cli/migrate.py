@@ -123,6 +123,12 @@ def job_of(options: argparse.Namespace) -> Job:
     dest = _pinned(dest, options.dest_pin, "--dest-pin")
     if options.max_delete is not None and options.delete_after is None:
         raise UsageError("--max-delete limits --delete-after, which is not given; nothing would be deleted")
+    if (
+        source.path is not None
+        and dest.path is not None
+        and (source.path.is_relative_to(dest.path) or dest.path.is_relative_to(source.path))
+    ):
+        raise UsageError("SOURCE and DEST are the same files: every message would be there twice")
     if source.path is not None and options.delete_after is not None:
         raise UsageError("--delete-after: mbox files only grow, nothing is deleted from them")
     if source.protocol is Protocol.IMAP:

@@ -59,13 +59,12 @@ def default_state_path(source: Endpoint, dest: Endpoint, part: str = "") -> Path
 
     That of a backup stands in it. ``part`` names what of the source is meant, where that is not all of it.
     """
+    more = [part] if part else []
     if dest.path is not None:
-        digest = _digest(source.account)
-        return dest.path / STATE_IN_BACKUP / f"{_safe(source.account)}-{digest}.sqlite"
+        name = f"{_safe(source.account)}-{_digest(source.account, *more)}.sqlite"
+        return dest.path / STATE_IN_BACKUP / name
     accounts = (source.account, dest.account)
-    return (
-        state_directory() / f"{'--'.join(map(_safe, accounts))}-{_digest(*accounts, *([part] if part else []))}.sqlite"
-    )
+    return state_directory() / f"{'--'.join(map(_safe, accounts))}-{_digest(*accounts, *more)}.sqlite"
 
 
 def _digest(*texts: str) -> str:

@@ -18,7 +18,7 @@ from ..engine.rebuild import rebuild
 from ..engine.walk import walk
 from ..errors import Exit, StateError, StoreError, UsageError
 from ..events import Checked, Damaged, Event, Notice
-from ..model import Checkpoint, Endpoint, Policy, Secret
+from ..model import Checkpoint, Endpoint, MailboxName, Policy, Secret
 from ..model import Protocol as Wire
 from ..rules.dedupe import Digester
 from ..state import (
@@ -35,7 +35,7 @@ from ..state import (
 from ..stores import net
 from ..stores.base import Channel, Session
 from ..stores.imap import ImapAppender, ImapReader
-from ..stores.mbox import MboxAppender, MboxReader, check
+from ..stores.mbox import MboxAppender, MboxReader, check, count_lost
 from ..stores.pop3 import Pop3Reader, Pop3Releaser
 from .loop import Driver
 from .stop import Stop
@@ -81,7 +81,26 @@ def run_job(
         if job.policy.delete_after_s is not None and not job.policy.dry_run:
             forbid = unfinished_elsewhere(job.state_path, job.source.account)
         opener = _opener(job, source_secret, dest_secret, spill_dir, trace)
-        return Driver(state, opener, stop, emit).run(walk(job.policy, emit, forbid))
+        code = Driver(state, opener, stop, emit).run(walk(job.policy, emit, forbid))
+    if job.dest.path is not None and not job.policy.dry_run and code in (Exit.OK, Exit.SET_ASIDE, Exit.TEMPORARY):
+        return Exit.DIFFERENCES if _tell_lost(job.state_path, job.dest.path, emit) else code
+    return code
+
+
+def _tell_lost(state_path: Path, root: Path, emit: Callable[[Event], None]) -> int:
+    """How many messages the state file knows to be stored that are not there; each mailbox is told of.
+
+    From a server a person may delete what was copied; a backup only grows.
+    """
+    lost = 0
+    with read_state(state_path) as reader:
+        for mailbox, (uids, without) in reader.stored().items():
+            count = count_lost(root, mailbox, uids) + without
+            if count:
+                what = f"missing: {count:,} of the messages that were stored before"
+                emit(Damaged(str(mailbox), None, None, "", what))
+            lost += count
+    return lost
 
 
 def verify_job(
@@ -242,7 +261,7 @@ def _opener(
     def open_session(command: OpenSource | OpenDest) -> Session:
         if isinstance(command, OpenDest):
             if job.dest.path is not None:
-                return MboxAppender(job.dest.path, layout=job.layout, is_dry=job.policy.dry_run)
+                return _mbox_appender(job, job.dest.path)
             return ImapAppender(
                 job.dest,
                 dest_secret,
@@ -268,3 +287,12 @@ def _opener(
         )
 
     return open_session
+
+
+def _mbox_appender(job: JobLike, root: Path) -> MboxAppender:
+    floors: dict[MailboxName, int] = {}
+    if has_state(job.state_path):
+        with read_state(job.state_path) as reader:
+            # Files that were put back from an older copy would give uids once more that rows of ours claim.
+            floors = reader.highest_uids()
+    return MboxAppender(root, layout=job.layout, is_dry=job.policy.dry_run, floors=floors)

@@ -22,6 +22,7 @@ from .rows import damaged_row, sealed
 from .schema import APPLICATION_ID, MAGIC, quoted
 
 _RELEASED = quoted(Stage.RELEASING, Stage.RELEASED)
+_SAFE = quoted(Stage.VERIFIED, Stage.RELEASING, Stage.RELEASED)
 _NOT_SAFE = quoted(Stage.LISTED, Stage.INTENDED, Stage.APPENDED, Stage.SET_ASIDE)
 
 
@@ -160,6 +161,24 @@ class StateReader:
             with translated(db.path):
                 db.connection.execute("ROLLBACK")
         self._check_unchanged()
+
+    def stored(self) -> dict[MailboxName, tuple[list[int], int]]:
+        """What has to be there, by mailbox: the uids that rows claim, and how many rows were safe and have none now."""
+        found: dict[MailboxName, tuple[list[int], int]] = {}
+        claimed = (
+            f"SELECT uid_dest FROM message WHERE mailbox = ? AND uid_dest IS NOT NULL AND stage NOT IN ({_NOT_SAFE})"
+        )
+        lost = f"SELECT count(*) FROM message WHERE mailbox = ? AND uid_dest IS NULL AND stage IN ({_SAFE})"
+        for number, name in self._db.mailboxes().items():
+            uids = [uid for (uid,) in self._db.ask(claimed, (number,))]
+            found[name] = (uids, int(self._db.one(lost, (number,))))
+        return found
+
+    def highest_uids(self) -> dict[MailboxName, int]:
+        """The highest uid of each mailbox of the destination that a row claims."""
+        names = self._db.mailboxes()
+        rows = self._db.ask("SELECT mailbox, max(uid_dest) FROM message WHERE uid_dest IS NOT NULL GROUP BY mailbox")
+        return {names[number]: uid for number, uid in rows}
 
     def unfinished(self) -> int:
         """How many messages are neither verified at the destination nor done otherwise."""

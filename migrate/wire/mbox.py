@@ -96,7 +96,7 @@ def from_line(sender: bytes, when: datetime) -> bytes:
 
 
 def date_of(line: bytes) -> datetime | None:
-    """The date of a From_ line, whoever wrote it; None when there is none.
+    """The date of a From_ line, whoever wrote it; None when there is none, or none that mail can have.
 
     Zone names and offsets that some programs write before or behind the year are not believed: it is read as UTC.
     """
@@ -104,6 +104,8 @@ def date_of(line: bytes) -> datetime | None:
     if found is None:
         return None
     month, day, hour, minute, second, year = found.groups()
+    if not 1970 <= int(year) < 2100:
+        return None
     try:
         return datetime(
             int(year), _MONTHS.index(month) + 1, int(day), int(hour), int(minute), min(int(second or 0), 59), tzinfo=UTC

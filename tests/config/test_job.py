@@ -70,5 +70,6 @@ def test_a_backup_that_is_moved_keeps_its_accounts_unless_the_state_file_stands_
 
 def test_each_part_of_a_backup_that_is_restored_has_books_of_its_own() -> None:
     source = parse_endpoint("mbox:/backup", side="source")
-    dest = parse_endpoint("imaps://bob@imap.example.org", side="destination")
-    assert len({default_state_path(source, dest, part) for part in ("", "since 2020", "since 2021")}) == 3
+    for text in ("imaps://bob@imap.example.org", "mbox:/other"):
+        dest = parse_endpoint(text, side="destination")
+        assert len({default_state_path(source, dest, part) for part in ("", "since 2020", "since 2021")}) == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import mailbox
+import shutil
 import signal
 import subprocess
 import sys
@@ -277,6 +278,41 @@ def test_damage_is_named_with_code_40_and_the_rest_is_restored(nightly: Nightly)
     assert (back.code, back.tally["set_aside"]) == (3, 1)
     assert "uid 3" in back.one("set-aside")["reason"]
     assert_restored(nightly, [one for one in served if one != third.octets])
+
+
+@pytest.mark.parametrize("lost", ["INBOX", "INBOX/*.mbox", "INBOX/*.index"])
+def test_a_backup_that_lost_its_files_says_so_every_night(nightly: Nightly, lost: str) -> None:
+    nightly.deliver(list(generate(13, 6, odd=0)))
+    assert nightly.backup().code == 0
+    for path in list(nightly.root.glob(lost)):
+        path.rename(nightly.root.with_name(f"lost-{path.name}"))
+    for number in (1, 2):
+        served = nightly.deliver([b"A: %d\r\n\r\nNew\r\n" % number])
+        ran = nightly.backup()
+        assert (ran.code, ran.one("damaged")["file"]) == (40, "INBOX")
+        assert "6 of the messages" in ran.one("damaged")["what"]
+        assert not Counter(served) - nightly.kept(), "and goes on with what is new"
+    quiet = nightly.backup("-q", is_json=False)
+    assert quiet.code == 40
+    assert "INBOX: missing: 6 of the messages that were stored before." in quiet.err
+    assert "popferry verify DIR" in quiet.err
+
+
+def test_files_that_were_put_back_from_an_older_copy_are_told_and_go_on(nightly: Nightly) -> None:
+    nightly.deliver(list(generate(14, 5, odd=0)))
+    assert nightly.backup().code == 0
+    shutil.copytree(nightly.root / "INBOX", nightly.root.with_name("older"))
+    nightly.deliver(list(generate(15, 5, odd=0)))
+    assert nightly.backup().code == 0
+    shutil.rmtree(nightly.root / "INBOX")
+    shutil.copytree(nightly.root.with_name("older"), nightly.root / "INBOX")
+    served = nightly.deliver(list(generate(16, 5, odd=0)))
+    ran = nightly.backup()
+    assert ran.code == 40
+    assert "5 of the messages" in ran.one("damaged")["what"]
+    assert not Counter(served) - nightly.kept()
+    assert [one.uid for one in held(nightly.root)] == [*range(1, 6), *range(11, 16)]
+    assert "missing in its index: uids 6 to 10" in nightly.verify().one("damaged")["what"]
 
 
 def test_the_recipe_of_the_manual_makes_a_damaged_backup_whole(nightly: Nightly) -> None:

@@ -31,6 +31,10 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         ["migrate", "mbox:/backup", IMAP, "--delete-after", "verified"],
         ["--delete-after: mbox files only grow"],
     ),
+    "files into themselves": (
+        ["migrate", "mbox:/backup/INBOX", "mbox:/backup"],
+        ["SOURCE and DEST are the same files"],
+    ),
     "no directory for a backup": (["backup", POP, ""], ["DIR: expected a directory", "like ~/mail-backup"]),
     "a backup into an account": (["backup", POP, IMAP], ["DIR: expected a directory"]),
     "no backup to restore": (["restore", "/nonexistent/backup", IMAP], ["there is no backup /nonexistent/backup"]),

@@ -165,31 +165,65 @@ class PowerCut(Frail):
         monkeypatch.setattr(disk, "sync", sync)
         super().__init__(monkeypatch, last, share)
 
-    def forget(self, root: Path, rng: random.Random) -> None:
+    def forget(self, root: Path, rng: random.Random | None = None) -> None:
+        """Some of what was never synced is gone, or without ``rng`` all of it."""
         for path in (root / "INBOX").glob("*.mbox*"):
             octets = path.read_bytes()
             safe = min(self.synced.get(str(path), 0), len(octets))
-            cut = rng.randrange(safe, len(octets) + 1)
-            path.write_bytes(octets[:cut] + rng.choice([b"", b"\0" * (len(octets) - cut)]))
+            cut = rng.randrange(safe, len(octets) + 1) if rng else safe
+            path.write_bytes(octets[:cut] + (rng.choice([b"", b"\0" * (len(octets) - cut)]) if rng else b""))
 
 
 def test_a_power_cut_after_any_step_leaves_every_message_once(tmp_path: Path) -> None:
-    """Also where the run before was killed, so that what it had not synced was there for this one, and is gone now."""
-    rng = random.Random(20261127)
-    for trial in range(150):
+    """Also where runs before were killed, so that what they had not synced was there for a while, and is gone now."""
+    for trial in range(80):
+        rng = random.Random(f"power:{trial}")
         scratch = tmp_path / str(trial)
         scratch.mkdir()
-        there = IntoFiles(scratch, MESSAGES)
+        there = IntoFiles(scratch, rng.sample(MESSAGES, rng.randrange(1, len(MESSAGES) + 1)))
         synced: dict[str, int] = {}
-        for most in (40, 30)[trial % 2 :]:
+        for life in range(rng.randrange(1, 4)):
+            there.now = DECEMBER if rng.random() < 0.3 else there.now
+            if rng.random() < 0.3:
+                there.maildrop.deliver(letter(100 + life))
             with pytest.MonkeyPatch.context() as patch:
-                power = PowerCut(patch, rng.randrange(1, most), rng.random(), synced)
+                power = PowerCut(patch, rng.randrange(1, 45), rng.random(), synced)
                 with suppress(Crash):
                     there.migrate()
-        power.forget(there.root, rng)
+            if rng.random() < 0.5:
+                power.forget(there.root, rng)
         assert there.migrate() is Exit.OK, trial
         there.assert_all_there_once(trial)
         shutil.rmtree(scratch)
+
+
+def test_what_a_killed_run_left_is_synced_before_it_is_believed(tmp_path: Path) -> None:
+    """It was in the memory of the machine for the next run to see, and then the power fails."""
+    for last in range(1, 33):
+        scratch = tmp_path / str(last)
+        scratch.mkdir()
+        there = IntoFiles(scratch, MESSAGES)
+        synced: dict[str, int] = {}
+        for step in (last, 10**9):
+            with pytest.MonkeyPatch.context() as patch, suppress(Crash):
+                power = PowerCut(patch, step, 1.0, synced)
+                there.migrate()
+        power.forget(there.root)
+        assert there.migrate() is Exit.OK
+        there.assert_all_there_once(last)
+        shutil.rmtree(scratch)
+
+
+def test_a_month_that_is_over_is_on_the_disk_to_its_last_mark(tmp_path: Path) -> None:
+    there = IntoFiles(tmp_path, MESSAGES)
+    with pytest.MonkeyPatch.context() as patch:
+        power = PowerCut(patch, 10**9, 1.0, {})
+        assert there.migrate() is Exit.OK
+        there.now = DECEMBER
+        there.maildrop.deliver(letter(100))
+        assert there.migrate() is Exit.OK
+    for path in (there.root / "INBOX").glob("2026-11.*"):
+        assert power.synced[str(path)] == path.stat().st_size
 
 
 def test_a_second_run_stores_nothing(tmp_path: Path) -> None:

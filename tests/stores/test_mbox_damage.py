@@ -93,13 +93,19 @@ def held_octets(root: Path) -> list[bytes]:
     return [one.octets for one in held(root)]
 
 
-def test_a_flipped_bit_of_a_message_is_named_by_file_offset_uid_and_digest(fresh: Callable[[], Path]) -> None:
+def test_a_flipped_bit_of_a_message_is_named_by_file_offset_uid_and_digest(
+    fresh: Callable[[], Path], tmp_path: Path
+) -> None:
     root = fresh()
     path = root / "INBOX" / "2026-11.mbox"
     octets = path.read_bytes()
     place = octets.index(b"\nSubject: ") + 4
     path.write_bytes(octets[:place] + b"!" + octets[place + 1 :])
     ((finding,), told) = checked(root)
+    first, *others = served(root, tmp_path / "letters")
+    assert isinstance(first, MessageError)
+    assert "uid 1 in 2026-11.mbox at offset 0 is damaged" in first.what
+    assert others == ODD[1:40]
     assert (finding.file, finding.offset, finding.uid) == ("INBOX/2026-11.mbox", 0, 1)
     assert finding.message == exact_of(ODD[0])
     assert "damaged" in finding.what

@@ -6,7 +6,7 @@ DIR/INBOX/2026-11.mbox.index    one checked JSON line for each message (stores.m
 
 from .appender import MboxAppender
 from .check import Finding, Sum, check
-from .folder import LAYOUTS
+from .folder import LAYOUTS, count_lost
 from .reader import MboxReader
 
-__all__ = ["LAYOUTS", "Finding", "MboxAppender", "MboxReader", "Sum", "check"]
+__all__ = ["LAYOUTS", "Finding", "MboxAppender", "MboxReader", "Sum", "check", "count_lost"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -55,11 +55,13 @@ class MboxAppender(PatientSession):
         monotonic: Callable[[], float] = time.monotonic,
         wait_s: float = WAIT_S,
         is_dry: bool = False,
+        floors: Mapping[MailboxName, int] | None = None,
     ) -> None:
         super().__init__(monotonic=monotonic, wait_s=wait_s)
         self._root = root
         self._layout = layout
         self._clock = clock
+        self._floors = floors or {}  # the highest uid that the state file has seen
         self._is_dry = is_dry  # nothing is touched, not even what a crash left
         self._folders: dict[MailboxName, Folder] = {}
 
@@ -75,7 +77,7 @@ class MboxAppender(PatientSession):
                 case Append():
                     return self._append(command)
                 case SearchUids(mailbox=mailbox, low=low):
-                    return self._search(self._folder(mailbox), low)
+                    return list(self._folder(mailbox).uids(low))
                 case FetchHeaders(fields=fields):
                     return [
                         Served(entry.uid, entry.octets, header_fields(part.header(entry), fields) if fields else b"")
@@ -100,7 +102,14 @@ class MboxAppender(PatientSession):
         return DestFacts(f"mbox files in {display(str(self._root), 1000)}", True, False, None, in_flight=2)
 
     def _open(self, command: OpenMailbox) -> MailboxStatus | None:
-        folder = Folder(self._root, command.mailbox, layout=self._layout, clock=self._clock, notices=self.notices)
+        folder = Folder(
+            self._root,
+            command.mailbox,
+            layout=self._layout,
+            clock=self._clock,
+            notices=self.notices,
+            floor=self._floors.get(command.mailbox, 0),
+        )
         is_made = not self._is_dry and (command.create or command.mailbox == INBOX)  # always there: RFC 3501 §5.1
         if not folder.exists() and not is_made:
             return None
@@ -122,17 +131,6 @@ class MboxAppender(PatientSession):
         return folder
 
     # --- reading ----------------------------------------------------------------------------
-
-    def _search(self, folder: Folder, low: int) -> list[int]:
-        found: list[int] = []
-        for part, below in zip(folder.parts, [*folder.parts[1:], None], strict=True):
-            if below is not None and below.first <= low:
-                continue
-            size = part.size()
-            index = part.index
-            start = bisect_left(index.uids, low)
-            found += [index.uids[at] for at in range(start, index.marked) if index.ends[at] <= size]
-        return found
 
     def _asked(self, mailbox: MailboxName, uids: Sequence[int]) -> Iterator[tuple[Part, Entry]]:
         """The part and entry of each of these uids that is there, in the order of the question."""

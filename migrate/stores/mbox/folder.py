@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,7 +41,14 @@ class Folder:
     """One mailbox below ``root``. Every method that writes needs ``run_lock`` on ``directory``."""
 
     def __init__(
-        self, root: Path, mailbox: MailboxName, *, layout: str, clock: Callable[[], float], notices: Notices
+        self,
+        root: Path,
+        mailbox: MailboxName,
+        *,
+        layout: str,
+        clock: Callable[[], float],
+        notices: Notices,
+        floor: int = 0,
     ) -> None:
         self.mailbox = mailbox
         self.directory = root.joinpath(*map(_level, mailbox.levels))
@@ -48,6 +56,7 @@ class Folder:
         self._layout = LAYOUTS[layout]
         self._clock = clock
         self._notices = notices
+        self._floor = floor  # a uid that somebody remembers, though files that were put back may not
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -71,7 +80,17 @@ class Folder:
 
     @property
     def uidnext(self) -> int:
-        return max(0, self.parts[-1].last) + 1 if self.parts else 1
+        return max(self._floor, self.parts[-1].last if self.parts else 0) + 1
+
+    def uids(self, low: int = 1) -> Iterator[int]:
+        """Every uid from ``low`` on whose message is there, ascending."""
+        for part, above in zip(self.parts, [*self.parts[1:], None], strict=True):
+            if above is not None and above.first <= low:
+                continue
+            size, index = part.size(), part.index
+            for at in range(bisect_left(index.uids, low), index.marked):
+                if index.ends[at] <= size:
+                    yield index.uids[at]
 
     @property
     def messages(self) -> int:
@@ -86,7 +105,7 @@ class Folder:
         """Makes the mailbox, where there is none."""
         disk.make_directory(self.directory)
         if not self.exists():
-            self._begin(first=1)
+            self._begin(first=self.uidnext)
         self.refresh()
 
     def tail(self) -> Part:
@@ -116,13 +135,15 @@ class Folder:
 
     def _begin(self, *, first: int) -> Part:
         """A new part of this period, under the first name that nobody has."""
+        if self.parts:
+            _sync(self.parts[-1].index_path)  # nobody looks at its last mark again
         period, number = self._period(), 1
         while True:
             part = Part(self.directory / (period + (f".{number}" if number > 1 else "") + MBOX))
             number += 1
             if part.path.exists() or part.index_path.exists():
                 continue
-            after = self.uidnext - 1
+            after = max(0, self.parts[-1].last) if self.parts else 0
             # Seconds since the epoch: a mailbox that is made again has another one (RFC 3501 §2.3.1.1).
             uidvalidity = self.uidvalidity or max(1, int(self._clock()))
             disk.create(part.index_path, Head(self.mailbox, uidvalidity, first, after).line())
@@ -202,10 +223,22 @@ class Folder:
 
     def _mark(self, part: Part, end: int) -> None:
         """Says durably that the part is whole up to its end, after making it so."""
-        with part.path.open("rb") as stream:
-            disk.sync(stream.fileno())
+        _sync(part.path)
         append_index(part, [Mark(end).line()])
         part.index.take(Mark(end), 0, disk.size_of(part.index_path))
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as stream:
+        disk.sync(stream.fileno())
+
+
+def count_lost(root: Path, mailbox: MailboxName, uids: Iterable[int]) -> int:
+    """How many of these uids are not there."""
+    folder = Folder(root, mailbox, layout="month", clock=float, notices=[])
+    with disk.translated(root):
+        folder.refresh()
+        return len(set(uids).difference(folder.uids()))
 
 
 def append_index(part: Part, lines: list[bytes], *, is_synced: bool = True) -> None:
