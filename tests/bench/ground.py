@@ -23,13 +23,15 @@ BATCH, BATCH_OCTETS = 100, 4 * 1024 * 1024  # of a MULTIAPPEND
 class Ground:
     """Two Dovecots, the programs in C, and a directory in memory, while the block lasts.
 
-    ``mail_format``: of the destination. ``capability``: what it says it can, None: all.
+    ``mail_format``: of the destination. ``capability``: what it says it can, None: all. ``extra``: more lines of
+    its configuration.
     """
 
-    def __init__(self, mail_format: str = "mdbox", capability: str | None = None) -> None:
+    def __init__(self, mail_format: str = "mdbox", capability: str | None = None, extra: str = "") -> None:
         self._stack = contextlib.ExitStack()
         self._mail_format = mail_format
         self._capability = capability
+        self._extra = extra
         self._users = 0
 
     def __enter__(self) -> Ground:
@@ -42,7 +44,7 @@ class Ground:
                 subprocess.run(["cc", "-O2", "-o", program, str(HERE / f"{name}.c"), *libraries], check=True)
             self.source = stack.enter_context(Dovecot(mail_format="mdbox", place=place))
             self.dest = stack.enter_context(
-                Dovecot(mail_format=self._mail_format, capability=self._capability, place=place)
+                Dovecot(mail_format=self._mail_format, capability=self._capability, extra=self._extra, place=place)
             )
             self._stack = stack.pop_all()
         return self
@@ -54,12 +56,24 @@ class Ground:
 
     def fill(self, mail: MailSet, user: str, count: int = 0) -> int:
         """Puts a set (the first ``count`` of it) into the source's INBOX of this user; the number of messages."""
-        stream = self.directory / f"fill.{user}"
-        number = write_appends(stream, mail.messages(count))
-        self.send(((self.source.imap_port, self.imap_preamble(user), stream),))
-        stream.unlink()
+        return self.put(mail.messages(count), user)
+
+    def put(self, messages: Iterable[bytes], user: str) -> int:
+        """Puts messages into the source's INBOX of this user; how many there were."""
+        number = self._append(self.source, messages, user)
         with self.source.pop3(user) as pop3:  # once, so that what Dovecot keeps beside the mail is there
             pop3.uidls()
+        return number
+
+    def crowd(self, mail: MailSet, user: str, count: int) -> None:
+        """Puts a set into the destination's INBOX of this user."""
+        self._append(self.dest, mail.messages(count), user)
+
+    def _append(self, server: Dovecot, messages: Iterable[bytes], user: str) -> int:
+        stream = self.directory / f"fill.{user}"
+        number = write_appends(stream, messages)
+        self.send(((server.imap_port, self.imap_preamble(user), stream),))
+        stream.unlink()
         return number
 
     def new_user(self) -> str:
@@ -82,6 +96,10 @@ class Ground:
     def retrieve_all(self, count: int) -> Path:
         """The stream that asks POP3 for all messages."""
         return self._file(f"retr.{count}", "".join(f"RETR {n}\r\n" for n in range(1, count + 1)) + "QUIT\r\n")
+
+    def list_all(self) -> Path:
+        """The stream that asks POP3 what there is."""
+        return self._file("list", "STAT\r\nUIDL\r\nLIST\r\nQUIT\r\n")
 
     def _file(self, name: str, text: str) -> Path:
         path = self.directory / name

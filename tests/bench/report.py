@@ -10,17 +10,39 @@ from statistics import median
 from .runs import Measured
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What a row is compared with, in the same rounds: how many times as fast the row is, or as long it takes."""
+
+    runs: list[Measured]
+    words: str = "of the limit"
+    wanted: str = ""
+    is_duration: bool = False
+
+    def ratio(self, runs: list[Measured]) -> float:
+        return self._ratio(median(run.seconds for run in self.runs), median(run.seconds for run in runs))
+
+    def spread(self, runs: list[Measured]) -> tuple[float, float]:
+        """The lowest and the highest ratio of one round."""
+        pairs = zip(self.runs, runs, strict=True)
+        ratios = [self._ratio(other.seconds, run.seconds) for other, run in pairs]
+        return min(ratios), max(ratios)
+
+    def _ratio(self, other_s: float, own_s: float) -> float:
+        return own_s / other_s if self.is_duration else other_s / own_s
+
+
 @dataclass
 class Row:
-    """One thing that was measured, several times, beside its limit: both lists run by run, in the same order."""
+    """One thing that was measured, several times; ``wanted``: of it alone."""
 
     mail: str
     round_trip_ms: int
     what: str
     messages: int
     runs: list[Measured] = field(default_factory=list)
-    against: list[Measured] = field(default_factory=list)  # the limit, in the same rounds
-    note: str = ""
+    beside: Sequence[Beside] = ()
+    wanted: str = ""
 
     @property
     def seconds(self) -> float:
@@ -31,17 +53,6 @@ class Row:
         """Messages a second."""
         return self.messages / self.seconds
 
-    @property
-    def ratio(self) -> float | None:
-        """To the limit: 1 is as fast; None where there is none."""
-        return median(run.seconds for run in self.against) / self.seconds if self.against else None
-
-    @property
-    def spread(self) -> tuple[float, float]:
-        """The lowest and the highest ratio of one round."""
-        ratios = [limit.seconds / run.seconds for limit, run in zip(self.against, self.runs, strict=True)]
-        return min(ratios), max(ratios)
-
 
 COLUMNS = (
     "mail",
@@ -50,22 +61,22 @@ COLUMNS = (
     "messages",
     "seconds",
     "messages/s",
-    "of the limit (min-max)",
+    "ratio (min-max)",
     "CPU ms a message",
     "peak MB",
+    "wanted",
 )
 
 
-def table(rows: Iterable[Row]) -> str:
-    lines = [COLUMNS, ("---",) * len(COLUMNS), *map(_cells, rows)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+def table(rows: Sequence[Row]) -> str:
+    return _lines(COLUMNS, [_cells(row) for row in rows]) if rows else ""
+
+
+def _lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ("---",) * len(head), *rows))
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    ratio = ""
-    if row.ratio is not None:
-        low, high = row.spread
-        ratio = f"{row.ratio:.2f} ({low:.2f}-{high:.2f})"
     cpu_s = median(run.cpu_s for run in row.runs)
     peak_mb = max(run.peak_mb for run in row.runs)
     return (
@@ -75,10 +86,36 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{row.messages:,}",
         f"{row.seconds:.2f}",
         f"{row.rate:,.0f}",
-        ratio,
+        "; ".join(_compared(one, row.runs) for one in row.beside),
         f"{1000 * cpu_s / row.messages:.3f}" if cpu_s else "",
         f"{peak_mb:.0f}" if peak_mb else "",
+        "; ".join(filter(None, (*(one.wanted for one in row.beside), row.wanted))),
     )
+
+
+def _compared(one: Beside, runs: list[Measured]) -> str:
+    low, high = one.spread(runs)
+    spread = f" ({low:.2f}-{high:.2f})" if len(runs) > 1 else ""
+    return f"{one.ratio(runs):.2f}{spread} {one.words}"
+
+
+def peer_table(rows: Iterable[Row], peers: Sequence[str]) -> str:
+    """How many times as many messages a second popferry moves, by mail and round trip; "" without a peer's row."""
+    rates: dict[tuple[str, int], dict[str, float]] = {}
+    for row in rows:
+        rates.setdefault((row.mail, row.round_trip_ms), {})[row.what.partition(",")[0]] = row.rate
+    there = [peer for peer in peers if any(peer in one for one in rates.values())]
+    lines = [
+        (mail, f"{ms} ms", f"{one['popferry']:,.0f}", *(_times(one["popferry"], one.get(peer)) for peer in there))
+        for (mail, ms), one in rates.items()
+        if "popferry" in one and any(peer in one for peer in there)
+    ]
+    head = ("mail", "round trip", "popferry, messages/s", *(f"times {peer}" for peer in there))
+    return _lines(head, lines) if lines else ""
+
+
+def _times(own: float, other: float | None) -> str:
+    return f"{own / other:,.1f}" if other else ""
 
 
 BAR_W, BAR_H, LEFT, TOP = 360, 18, 260, 40

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -36,17 +37,34 @@ def limit(ground: Ground, ports: list[int], user: str, count: int, stream: Path,
         ),
         tls=tls,
     )
-    _check(ground, new, count)
+    check(ground, new, count)
     ground.forget(new)
     return Measured(seconds, seconds)
 
 
+def raw_listing(ground: Ground, port: int, user: str) -> Measured:
+    """STAT, UIDL, LIST and QUIT in one flight; all that comes back is thrown away."""
+    seconds = ground.send(((port, ground.pop3_preamble(user), ground.list_all()),))
+    return Measured(seconds, seconds)
+
+
 def popferry(
-    ground: Ground, ports: list[int], user: str, count: int, *options: str, tls: bool = False, new: str = ""
+    ground: Ground,
+    ports: list[int],
+    user: str,
+    count: int,
+    *options: str,
+    tls: bool = False,
+    new: str = "",
+    code: int = 0,
 ) -> Measured:
-    """The command as a person runs it: state file on the disk, everything that is safe switched on."""
+    """The command as a person runs it: state file on the disk, everything that is safe switched on.
+
+    ``count`` messages have to be at the destination then. ``new``: the user there, who is kept with the state file;
+    else nobody so far, who is forgotten. ``code``: how it has to end.
+    """
     dest = new or ground.new_user()
-    state = ground.disk / f"{user}-{dest}.sqlite"
+    state = _state(ground, user, dest)
     facts = ground.directory / "facts.json"
     suffix = "s" if tls else "+insecure"
     command = [
@@ -68,16 +86,30 @@ def popferry(
     done = subprocess.run(
         command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE_S
     )
-    if done.returncode != 0:
+    if done.returncode != code:
         raise RuntimeError(f"popferry ended with {done.returncode}: {done.stdout[-500:]}{done.stderr[-2000:]}")
     told = json.loads(facts.read_text())
+    check(ground, dest, count)
     if not new:
-        _check(ground, dest, count)
         ground.forget(dest)
+        forget_state(ground, user, dest)
     return Measured(told["end_s"] - told["first_s"], told["end_s"] - began, told["cpu_s"], told["peak_mb"])
 
 
-def _check(ground: Ground, user: str, count: int) -> None:
+def forget_state(ground: Ground, user: str, dest: str) -> None:
+    """The next run between these two is the first one."""
+    for path in ground.disk.glob(f"{_state(ground, user, dest).name}*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _state(ground: Ground, user: str, dest: str) -> Path:
+    return ground.disk / f"{user}-{dest}.sqlite"
+
+
+def check(ground: Ground, user: str, count: int) -> None:
     """Nothing is worth measuring that did not arrive."""
     with ground.dest.imap(user) as imap:
         lines, _ = imap.command("STATUS INBOX (MESSAGES)")[0]
