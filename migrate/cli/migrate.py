@@ -159,7 +159,9 @@ def policy_of(options: argparse.Namespace, source: Endpoint, dest: Endpoint) -> 
     is_named = options.folder is not None or dest.mailbox is not None
     if source.mailbox is not None and not is_named:
         mailbox = source.mailbox
-    has_all = source.path is not None or (source.protocol is Protocol.IMAP and source.mailbox is None)
+    is_account = source.protocol is Protocol.IMAP and source.mailbox is None
+    # A recount and a rebuild look at one folder.
+    has_all = options.command not in ("verify", "rebuild") and (is_account or source.path is not None)
     return Policy(
         mailbox=mailbox,
         keeps_mailboxes=has_all,

@@ -140,7 +140,7 @@ def _build() -> tuple[Parser, dict[str, Parser]]:
     _add_migrate(migrate)
     backup = places.add_parser(
         "backup",
-        help="keep a copy of a POP3 account in files; made for every night",
+        help="keep a copy of a POP3 or IMAP account in files; made for every night",
         description="Copies every message of SOURCE that DIR does not have yet into mbox files, one for each month, "
         "with an\nindex beside each. Files only grow; nothing is ever deleted, at either end.",
         epilog=f"{ENDPOINTS}\n\n{EXIT_CODES}",
@@ -227,7 +227,7 @@ def _add_migrate(parser: Parser) -> None:
 
 def _add_backup(parser: Parser) -> None:
     add = parser.add_argument
-    add("source", metavar="SOURCE", help="a POP3 account")
+    add("source", metavar="SOURCE", help="a POP3 account, or an IMAP account with all its folders")
     add("dest", metavar="DIR", help="the directory of the backup")
     add("--source-password", metavar="WHERE", default="prompt", help="where its password is (default: prompt)")
     add("--state", metavar="FILE", help="state file (default: one in the backup for each account)")
