@@ -29,9 +29,9 @@ class Job:
     allow_clear: bool = False  # passwords may go in clear text to another machine
     trace_path: Path | None = None
     log_path: Path | None = None
-    timeout_s: float = 60.0
     layout: str = "month"  # of new mbox files: month, year or one
     wanted: Callable[[bytes, datetime | None], bool] | None = None  # of mbox files: by header and internal date
+    timeout_s: float = 60.0
 
     @property
     def accounts(self) -> tuple[str, str]:
