@@ -34,8 +34,8 @@ class Rung:
 
 RUNGS = (
     Rung("LITERAL- only", f"{BASE} LITERAL-", 1),  # one for each message above 4096 octets, none for the others
-    Rung("no literal extension", f"{BASE} MULTIAPPEND", 1),  # the next APPEND goes out behind the literal
-    Rung("lock-step", BASE, 2),  # nothing tells it from hMailServer
+    Rung("no literal extension", BASE, 1),  # the next APPEND goes out behind the literal
+    Rung("lock-step", BASE.replace(" UIDPLUS", ""), 2),  # nothing tells it from hMailServer
 )
 
 
