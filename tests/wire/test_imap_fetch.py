@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -160,3 +160,31 @@ def test_a_set_names_exactly_its_uids(uids: set[int]) -> None:
 
 def test_chunks_hold_every_uid_once() -> None:
     assert list(uid_chunks([5, 1, 5, 2, 9], 2)) == [[1, 2], [5, 9]]
+
+
+@pytest.mark.parametrize(
+    ("text", "when"),
+    [
+        (b"17-Jul-1996 02:44:25 -0700", datetime(1996, 7, 17, 2, 44, 25, tzinfo=timezone(timedelta(hours=-7)))),
+        (b" 1-jan-2020 00:00:00 +0530", datetime(2020, 1, 1, tzinfo=timezone(timedelta(hours=5, minutes=30)))),
+        (b"1-JAN-2020 00:00:00 +2400", datetime(2020, 1, 1, tzinfo=UTC)),
+        (b"31-Feb-2020 00:00:00 +0000", None),
+        (b"01-Foo-2020 00:00:00 +0000", None),
+        (b"2020-01-01T00:00:00Z", None),
+        (b"", None),
+    ],
+)
+def test_an_internal_date_is_read_with_its_offset_or_not_at_all(text: bytes, when: datetime | None) -> None:
+    found = fetch(b'(UID 1 INTERNALDATE "%b")' % text)
+    assert found.internaldate == when
+    if when is not None:
+        assert found.internaldate is not None
+        assert found.internaldate.utcoffset() == when.utcoffset()
+
+
+def test_flags_come_as_they_are_written_and_without_what_is_no_list() -> None:
+    assert fetch(b"(FLAGS (\\Seen $Forwarded work) UID 7)").flags == (b"\\Seen", b"$Forwarded", b"work")
+    assert fetch(b"(FLAGS () UID 7)").flags == ()
+    assert fetch(b"(FLAGS NIL UID 7)").flags is None
+    assert fetch(b"(INTERNALDATE NIL UID 7)").internaldate is None
+    assert fetch(b"(uid 7 rfc822.size 9)") == Fetched(7, 9, ())
