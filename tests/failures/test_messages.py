@@ -43,6 +43,16 @@ REFUSED: dict[str, tuple[dict[str, type[ServerSession]], list[str]]] = {
         {"imap": imap_refusing("append", "[TOOBIG] message exceeds 10 octets", lambda tokens: b"poison" in tokens[-1])},
         ["The destination refused a message of", "as too large", "[TOOBIG]", "Raise the size limit"],
     ),
+    "larger than a limit of the destination": (
+        {
+            "imap": imap_refusing(
+                "append",
+                "[LIMIT] Mail size is larger than the maximum size allowed by server configuration",
+                lambda tokens: b"poison" in tokens[-1],
+            )
+        },
+        ["The destination refused a message of", "as too large", "[LIMIT]"],
+    ),
     "refused by the destination": (
         {"imap": imap_refusing("append", "bad \x1b[31m header", lambda tokens: b"poison" in tokens[-1])},
         ["The destination refused a message of", r"NO bad \x1b[31m header", "It stays at the source."],

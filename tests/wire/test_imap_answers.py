@@ -120,6 +120,13 @@ def test_a_refusal_that_is_not_about_the_message_is_about_the_store(line: bytes,
     assert error.said == line
 
 
+def test_a_limit_that_one_message_meets_is_about_that_message() -> None:
+    line = b"NO [LIMIT] Mail size is larger than the maximum size allowed by server configuration"
+    told = refusal(answer(line), 900_000)
+    assert isinstance(told, MessageError)
+    assert "900000 octets as too large" in str(told)
+
+
 def test_how_long_the_server_asks_us_to_wait_is_read() -> None:
     told = refusal(answer(b"BAD Request is throttled. Suggested Backoff Time: 297000 milliseconds"))
     assert isinstance(told, StoreError)

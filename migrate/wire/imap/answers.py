@@ -30,13 +30,16 @@ _BUSY_CODES = frozenset({b"UNAVAILABLE", b"INUSE", b"LIMIT", b"SERVERBUG", b"CON
 # Seen: "Your quota has been exceeded." (hMailServer), "Quota exceeded (mailbox for user is full)" (Dovecot).
 _FULL = re.compile(rb"quota|mailbox (?:for user )?is full|not enough space|no space left", re.IGNORECASE)
 _TOO_BIG = re.compile(rb"too (?:big|large)|maximum size|size limit|message size", re.IGNORECASE)
+_KEYWORDS = re.compile(rb"flag|keyword", re.IGNORECASE)
 _UIDS = re.compile(rb"([0-9]{1,10}) ([0-9:,]+)\Z")
 
 
 def is_busy(status: Status) -> bool:
     """Whether the server means: not now."""
-    if status.code == b"LIMIT" and re.search(rb"flag|keyword", status.text, re.IGNORECASE):
-        return False  # Seen: Cyrus, when a mailbox holds its 128 keywords. Waiting will not help.
+    if status.code == b"LIMIT" and (_KEYWORDS.search(status.text) or _TOO_BIG.search(status.text)):
+        # Waiting will not help. Seen: Cyrus, when a mailbox holds its 128 keywords; Dovecot, to one large message:
+        # "Mail size is larger than the maximum size allowed by server configuration".
+        return False
     return status.code in _BUSY_CODES or bool(_BUSY.search(status.text))
 
 
