@@ -30,8 +30,8 @@ from .run import Run, Steps, said, uidl_text
 from .uids import UidBook
 from .verdict import set_aside
 
-BUDGET = 16 * 1024 * 1024  # octets asked of the source, or held until the destination has them
-FETCHES = 4096  # RETR commands under way
+BUDGET = 8 * 1024 * 1024  # octets asked of the source, or held until the destination has them
+FETCHES = 2048  # RETR commands under way
 NO_FOLDER = "It stays at the source. Make the folder by hand at the destination, then run the same command again."
 WORK_CHUNK = 1024  # work items asked of the books at once
 GUESS = 64 * 1024  # octets assumed for a message whose size the source did not list
