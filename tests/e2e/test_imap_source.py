@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -154,3 +156,23 @@ def test_a_backup_keeps_every_folder_and_gives_it_back(accounts: Accounts) -> No
     for folder in FOLDERS:
         assert accounts.held(accounts.new, folder) == accounts.held(accounts.old, folder), folder
     assert accounts.run(*restore).all("copied") == []
+
+
+def test_killed_again_and_again_every_message_is_there_once_in_its_folder(accounts: Accounts) -> None:
+    with accounts.dovecot.imap(accounts.old) as imap:
+        for folder in FOLDERS:
+            for octets in generate(7 + len(folder), 300, odd=0):
+                imap.append(folder, octets)
+    kills = 0
+    for number in range(8):
+        process = accounts.ferry.start("--dedupe", "off", "--settle", "0.2")
+        time.sleep(0.5 + 0.07 * number)
+        kills += process.poll() is None
+        process.kill()
+        process.wait()
+    assert accounts.ferry.run("--dedupe", "off", "--settle", "0.2").code == 0
+    for folder in FOLDERS:
+        there = Counter(octets for octets, _, _ in accounts.held(accounts.new, folder))
+        assert there == Counter(octets for octets, _, _ in accounts.held(accounts.old, folder)), (
+            f"{folder}, {kills} kills"
+        )
