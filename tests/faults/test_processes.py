@@ -45,7 +45,7 @@ def strace() -> None:
     ("profile", "point"),
     [
         ("deletion", "state renamed #1"),
-        ("deletion", "commit(intended) #2: durable"),
+        ("deletion", "commit(intended) #1: durable"),
         ("deletion", "imap-0 APPEND #1: half sent"),
         ("deletion", "imap-0 APPEND #1: answer unread"),
         ("deletion", "pop3-0 DELE #1: answer read"),
