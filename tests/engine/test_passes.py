@@ -160,6 +160,18 @@ def test_few_messages_before_that_word_halve_the_connections_and_many_do_not(gai
     assert len(run.lanes) == 4
 
 
+@pytest.mark.parametrize(
+    ("error", "gained", "slowness"), [(slow_down(), 1, 2), (slow_down(), 0, 1), (trouble(end="destination"), 1, 1)]
+)
+def test_only_that_word_after_a_gain_makes_a_run_slower(error: StoreError, gained: int, slowness: int) -> None:
+    run, _ = a_run()
+    run.has_worked = True
+    run.note_achieved(5)
+    gains = iter([gained])
+    made, problems = ended([error, None], run, lambda number: run.note_achieved(next(gains, 0)))
+    assert (made, problems, run.slowness) == (2, [], slowness)
+
+
 def test_no_more_connections_are_opened_than_there_are_messages() -> None:
     run, _ = a_run(lanes=4)
     run.dest = DestFacts("", has_uids=True, is_atomic=False, append_limit=None)
