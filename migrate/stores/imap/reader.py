@@ -41,6 +41,7 @@ class ImapReader(ImapSession):
         self._folders: list[Folder] = []
         self._validities: list[int] = []  # of the folders, as listed
         self._examined = -1  # the folder that is selected
+        self.there = 0  # messages in the folder that is being listed
         # Of each message by its number, from 1.
         self._folder_of = array("L", [0])
         self._uid_of = array("L", [0])
@@ -168,8 +169,7 @@ class ImapReader(ImapSession):
             return
         assert self._mailboxes is not None
         self._examined = -1
-        found = None if folder < 0 else self._mailboxes.examine(self._folders[folder])
-        if found is None or found[0] != self._validities[folder]:
+        if self._mailboxes.examine(self._folders[folder])[0] != self._validities[folder]:
             raise StoreError("a folder of the source was replaced while it was read")
         self._examined = folder
 
@@ -179,9 +179,9 @@ class ImapReader(ImapSession):
         assert self._mailboxes is not None
         assert self._lane is not None
         while len(self._validities) < len(self._folders):
-            found = self._mailboxes.examine(self._folders[len(self._validities)])
-            self._validities.append(0 if found is None else found[0])
-            if found is not None and found[1]:
+            uidvalidity, self.there = self._mailboxes.examine(self._folders[len(self._validities)])
+            self._validities.append(uidvalidity)
+            if self.there:
                 self._examined = len(self._validities) - 1
                 self._lane.ask(b"UID FETCH 1:* (UID RFC822.SIZE)", on_done, take)
                 return True
@@ -238,6 +238,8 @@ class ListJob:
                 said=answer.said,
                 hint="Run the same command again later.",
             )
+        if len(self._sizes) < self._reader.there:
+            raise StoreError(f"the source has {self._reader.there} messages in a folder and lists {len(self._sizes)}")
 
 
 class FetchJob(ReadBackJob):
