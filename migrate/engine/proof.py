@@ -8,11 +8,12 @@ from dataclasses import replace
 from ..commands import Ask, Commit, FetchHeaders, Outcome, ReadBack, Served
 from ..errors import MessageError
 from ..events import Altered, SetAside, Verified
-from ..model import Checkpoint, MailboxName, Stage, Verify
+from ..model import Checkpoint, Fingerprint, MailboxName, Stage, Verify
 from ..rules.dedupe import Digester
+from ..rules.fidelity import compare
 from .pump import Pump
 from .run import Run, Steps, uidl_text
-from .verdict import MISSING, judge, set_aside, settled_digester
+from .verdict import DIFFERENT, judge, set_aside, settled_digester
 
 SAMPLE = 32  # of so many messages about one is read back whole
 CHUNK = 100
@@ -78,11 +79,11 @@ class Prover:
         good = []
         for row in rows:
             result = judge(row, outcome.value.get(row.uid_dest))
-            if result is MISSING:
-                self._not_there(row)
-                continue
             if isinstance(result, MessageError):
-                self._refuse(row, result)
+                if result is DIFFERENT:
+                    self._differs(row, outcome.value[row.uid_dest])
+                else:
+                    self._not_there(row)
                 continue
             proof = "octets" + (f", changed: {'; '.join(result)}" if result else "")
             good.append(self._verified(row, proof))
@@ -131,6 +132,23 @@ class Prover:
             self.on_end(unplaced)
 
         self.pump.start(Commit((unplaced,)), done)
+
+    def _differs(self, row: Checkpoint, served: Fingerprint) -> None:
+        """Refuses the row, unless another message of ours by the same index stands there: its uid is not true."""
+        mailbox, indexes = row.mailbox, [served.key.index]
+        assert mailbox is not None
+
+        def known(outcome: Outcome) -> None:
+            if outcome.error is not None:
+                self.pump.fail(outcome.error)
+                return
+            others = [one.row for one in outcome.value.get(served.key.index, ()) if one.row and one.row.id != row.id]
+            if any(one.fingerprint is not None and compare(one.fingerprint, served).is_same for one in others):
+                self._not_there(row)
+            else:
+                self._refuse(row, DIFFERENT)
+
+        self.pump.start(Ask(lambda books: books.lookup(mailbox, indexes)), known)
 
     def _refuse(self, row: Checkpoint, error: MessageError) -> None:
         aside = set_aside(row, error, None, row.fetched_session)

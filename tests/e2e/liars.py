@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.embedded.imap import ImapSession
+from tests.support.embedded.imap import ImapSession, No
 from tests.support.embedded.session import Mail
 
 
@@ -31,6 +31,7 @@ class StoresNothingAndSaysNoUid(SaysNoUid, StoresNothing):
     """OK, nothing else, and nothing kept."""
 
 
+SHUT = b"Shut"
 POISON = b"the-one-that-suffers"
 
 
@@ -65,3 +66,20 @@ class LosesLater(ImapSession):
             served = self._chosen(tokens[0])
             kept: list[Mail] = [m for m in self._mailbox.mails if m.uid not in served or not is_poison(m.octets)]
             self._mailbox.mails[:] = kept
+
+
+class KeepsAFolderShut(ImapSession):
+    """Names the folder in its list and lets nobody read it."""
+
+    def do_examine(self, tokens: list[bytes]) -> bytes:
+        if tokens[0] == SHUT:
+            raise No("[NOPERM] it is not yours")
+        return super().do_select(tokens)
+
+
+class ListsOneTooFew(ImapSession):
+    """Says how many messages there are and lists all but the last."""
+
+    def _chosen(self, uid_set: bytes) -> set[int]:
+        chosen = super()._chosen(uid_set)
+        return chosen - {max(chosen, default=0)} if uid_set == b"1:*" else chosen

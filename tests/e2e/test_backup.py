@@ -21,9 +21,12 @@ import pytest
 
 from tests.stores.mbox_rig import checked, held
 from tests.support.dovecot import Dovecot
+from tests.support.embedded import Embedded
+from tests.support.embedded.imap import ImapSession
 from tests.support.mailgen import generate, odd_messages
 
 from .ferry import PATIENCE_S, ROOT, Ferry, Json, Ran, ferry
+from .liars import SHUT, KeepsAFolderShut, ListsOneTooFew
 
 pytestmark = [pytest.mark.dovecot]
 
@@ -426,3 +429,28 @@ def test_a_full_disk_is_code_22_and_the_next_run_goes_on(nightly: Nightly) -> No
     assert time.monotonic() - began < 30, "nothing is waited for: no upload is under way"
     assert nightly.kept() == Counter(served)
     assert checked(nightly.root)[0] == []
+
+
+@pytest.mark.parametrize(
+    ("liar", "says"), [(KeepsAFolderShut, "Shut of the source cannot be read"), (ListsOneTooFew, "has 2 messages in a")]
+)
+def test_a_source_that_does_not_show_all_it_has_ends_a_backup_with_an_error(
+    tmp_path: Path, liar: type[ImapSession], says: str
+) -> None:
+    """A quiet night would be believed: a folder that is left out has to be heard of."""
+    with Embedded(imap=liar) as source:
+        source.deliver_many("old", generate(1, 2, odd=0))
+        source.deliver_many("old", generate(2, 2, odd=0), SHUT.decode())
+        dest = ferry(tmp_path / "state.sqlite", source, "old", source, "new", FOLDER)
+        address = f"imaps://old@localhost:{source.imaps_port}"
+        words = ("backup", address, str(tmp_path / "backup"), "--source-password", "env:OLD_PASSWORD", "-q")
+        done = subprocess.run(
+            [sys.executable, "-m", "migrate", *words],
+            env=dest.environment,
+            cwd=ROOT,
+            capture_output=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+    assert done.returncode != 0
+    assert says in done.stderr.decode()
