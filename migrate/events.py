@@ -242,6 +242,7 @@ class Judged(Event):
     uidl: str
     octets: int | None
     tier: str  # recount.Tier, but "identical"
+    mailbox: str  # where it was looked for at the destination; "": in the only one, or it was never read
     uid: int | None  # of the copy, or of what is there in its place
     changes: tuple[str, ...]
     is_shared: bool  # the copy is that of another message of the source

@@ -40,6 +40,7 @@ class Finding:
     octets: int | None
     tier: Tier
     uid: int | None = None  # of the copy, or of what is there instead
+    mailbox: MailboxName | None = None  # where it was looked for; None: it was never read
     changes: tuple[str, ...] = ()
     is_shared: bool = False  # the copy is that of another message of the source
     said: bytes = b""  # why the source would not serve it
@@ -89,22 +90,23 @@ class Sheet(Protocol):
     def unread_refs(self, limit: int, after: int) -> list[MessageRef]:
         """Messages still to be fetched, by number, numbers > ``after``."""
 
-    def note_fetched(self, prints: Sequence[tuple[int, Fingerprint]]) -> None: ...
+    def note_fetched(self, prints: Sequence[tuple[int, MailboxName, Fingerprint]]) -> None:
+        """Number, the mailbox where the destination should have it, fingerprint."""
 
     def note_refused(self, number: int, said: bytes) -> None:
         """The source would not serve it."""
 
-    def take_uids(self, uidvalidity: int, uids: Sequence[int]) -> int:
-        """Takes in what the destination has. Value: messages still to be read."""
+    def take_uids(self, mailbox: MailboxName, uidvalidity: int, uids: Sequence[int]) -> int:
+        """Takes in what the destination has in this mailbox. Value: messages of it still to be read."""
 
-    def unread_uids(self, limit: int, after: int) -> list[int]:
+    def unread_uids(self, mailbox: MailboxName, limit: int, after: int) -> list[int]:
         """Messages still to be read, by uid, uids > ``after``."""
 
-    def note_served(self, uids: Sequence[int], prints: Mapping[int, Fingerprint]) -> None:
+    def note_served(self, mailbox: MailboxName, uids: Sequence[int], prints: Mapping[int, Fingerprint]) -> None:
         """What the destination served of these uids. What it did not serve is not there any more."""
 
     def match(self, dedupe: Dedupe, judge: Judge) -> None:
-        """Finds for each message of the source its copy, in the best tier. A copy belongs to one
+        """Finds for each message of the source its copy in its mailbox, in the best tier. A copy belongs to one
         message; unless ``dedupe`` is off, messages that are left over share one."""
 
     def counts(self) -> Counts:

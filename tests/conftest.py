@@ -9,12 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from .support.dovecot import Dovecot, find_dovecot, has_protocols
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = Path(os.environ.get("POPFERRY_CORPUS") or ROOT.parent / "shared" / "corpus")
 NO_DOVECOT = "Dovecot (with POP3 and IMAP) is not installed here"
+
+# Nothing here depends on a time: on a busy machine an example may take as long as it likes.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 _users = itertools.count(1)
 

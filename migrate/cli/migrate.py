@@ -149,8 +149,6 @@ def job_of(options: argparse.Namespace) -> Job:
 def _check_imap_source(options: argparse.Namespace) -> None:
     if options.delete_after is not None:
         raise UsageError("--delete-after: nothing is deleted from an IMAP account", hint="Delete it there yourself.")
-    if options.command in ("verify", "rebuild"):
-        raise UsageError(f"{options.command} reads POP3 accounts only, so far")
 
 
 def policy_of(options: argparse.Namespace, source: Endpoint, dest: Endpoint) -> Policy:
@@ -160,8 +158,7 @@ def policy_of(options: argparse.Namespace, source: Endpoint, dest: Endpoint) -> 
     if source.mailbox is not None and not is_named:
         mailbox = source.mailbox
     is_account = source.protocol is Protocol.IMAP and source.mailbox is None
-    # A recount and a rebuild look at one folder.
-    has_all = options.command not in ("verify", "rebuild") and (is_account or source.path is not None)
+    has_all = is_account or source.path is not None
     return Policy(
         mailbox=mailbox,
         keeps_mailboxes=has_all,

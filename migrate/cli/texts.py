@@ -175,11 +175,12 @@ def _judged(event: Judged) -> str:
     """What a recount says of one message."""
     name = f"UIDL {event.uidl}" if event.uidl else "a message without a UIDL"
     octets = "" if event.octets is None else f" ({count(event.octets, 'octet')})"
-    where = "" if event.uid is None else f"UID {event.uid} at the destination"
+    folder = f" in {event.mailbox}" if event.mailbox else ""
+    where = "" if event.uid is None else f"UID {event.uid}{folder} at the destination"
     changes = ", ".join(event.changes)
     match event.tier:
         case "missing":
-            text = f"Missing: {name}{octets}"
+            text = f"Missing{folder}: {name}{octets}"
         case "unread":
             text = f"Not compared: {name}{octets}, the source did not serve it"
         case "differs":

@@ -9,12 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..commands import CloseDest, CloseSource, ListSource, OpenDest, OpenMailbox, OpenSource, SearchUids
-from ..errors import EXIT_PRECEDENCE, Cause, Exit, MigrateError, Retry, StateError, StoreError
+from ..commands import (
+    CloseDest,
+    CloseSource,
+    ListSource,
+    MailboxStatus,
+    OpenDest,
+    OpenMailbox,
+    OpenSource,
+    SearchUids,
+)
+from ..errors import EXIT_PRECEDENCE, Cause, Exit, MailboxError, MigrateError, Retry, StateError, StoreError
 from ..events import Connected, Counting, Event, Judged, Notice, Recounted
-from ..model import Fingerprint, Policy, display
+from ..model import Fingerprint, MailboxName, Policy, display
 from ..recount import FAULTS, Counts, Finding
 from ..rules.fidelity import compare
+from ..rules.place import places_of
 from .reading import Reading, on_sheet
 from .run import Run, Steps, Stopped
 from .walk import code_of, drop, passes, sentence
@@ -44,6 +54,8 @@ def audit(policy: Policy, emit: Callable[[Event], None]) -> Steps[Exit]:
 
 
 def _take_released(run: Run) -> Steps[None]:
+    if run.policy.keeps_mailboxes:
+        return  # nothing is ever deleted at a source that has mailboxes
     mailbox = run.policy.mailbox
     released = yield from on_sheet(run, lambda sheet: sheet.take_released(mailbox))
     if released is None:
@@ -56,25 +68,44 @@ def _take_released(run: Run) -> Steps[None]:
 
 def _one_pass(run: Run) -> Steps[None]:
     """Logs in at both ends before anything is read, so that a wrong password is known at once."""
-    mailbox = run.policy.mailbox
     run.dest = yield from run.do(OpenDest(0))
     assert run.dest is not None
     run.emit(Connected("destination", run.dest.greeting))
-    status = yield from run.do(OpenMailbox(0, mailbox, create=False))
     yield from open_to_read(run)
     refs = yield from run.do(ListSource())
     run.has_worked = True
     messages, octets = yield from on_sheet(run, lambda sheet: sheet.take_listing(refs))
     run.emit(Counting("source", messages, octets))
-    uids = [] if status is None else (yield from run.do(SearchUids(0, mailbox, 1)))
-    uidvalidity = 0 if status is None else status.uidvalidity
-    there = yield from on_sheet(run, lambda sheet: sheet.take_uids(uidvalidity, uids))
-    if status is None:
-        run.emit(Notice(f"The folder {mailbox} is not at the destination."))
+    assert run.source is not None
+    mailboxes = places_of(run.policy, run.source.mailboxes)
+    there = 0
+    for mailbox in mailboxes:
+        there += yield from _look_into(run, mailbox)
     run.emit(Counting("destination", there, 0))
-    yield from Reading(run).steps()
+    yield from Reading(run, mailboxes).steps()
     yield from run.do(CloseSource(quit=False))
     yield from run.do(CloseDest(0))
+
+
+def _look_into(run: Run, mailbox: MailboxName) -> Steps[int]:
+    """How many messages of the mailbox are still to be read."""
+    status = yield from open_if_there(run, mailbox)
+    uids = [] if status is None else (yield from run.do(SearchUids(0, mailbox, 1)))
+    uidvalidity = 0 if status is None else status.uidvalidity
+    return (yield from on_sheet(run, lambda sheet: sheet.take_uids(mailbox, uidvalidity, uids)))
+
+
+def open_if_there(run: Run, mailbox: MailboxName) -> Steps[MailboxStatus | None]:
+    """Selects the mailbox at the destination; None, and told, where there is none of this name, or cannot be one."""
+    try:
+        status: MailboxStatus | None = yield from run.do(OpenMailbox(0, mailbox, create=False))
+    except MailboxError:
+        if not run.policy.keeps_mailboxes:
+            raise
+        status = None
+    if status is None:
+        run.emit(Notice(f"The folder {mailbox} is not at the destination."))
+    return status
 
 
 def open_to_read(run: Run) -> Steps[None]:
@@ -113,16 +144,18 @@ def _judge(run: Run) -> Steps[Counts]:
             return (yield from on_sheet(run, lambda sheet: sheet.counts()))
         after = found[-1].number
         for finding in found:
-            run.emit(_judged(finding))
+            run.emit(_judged(run, finding))
         run.check_stop()
 
 
-def _judged(finding: Finding) -> Judged:
+def _judged(run: Run, finding: Finding) -> Judged:
+    is_named = run.policy.keeps_mailboxes and finding.mailbox is not None
     return Judged(
         uidl=display(finding.uidl),
         octets=finding.octets,
         tier=finding.tier.value,
         uid=finding.uid,
+        mailbox=str(finding.mailbox) if is_named else "",
         changes=finding.changes,
         is_shared=finding.is_shared,
         is_released=finding.is_released,

@@ -7,14 +7,15 @@ destination serves is digested where it arrives.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar, cast
 
 from ..commands import Ask, Books, Fetch, Outcome, ReadBack
 from ..errors import MessageError
 from ..events import Fetched, ServedBack
-from ..model import MEMORY_LIMIT, Fingerprint, Message, MessageRef
+from ..model import MEMORY_LIMIT, Fingerprint, MailboxName, Message, MessageRef
 from ..recount import Sheet
+from ..rules.place import place_of
 from .pump import Pump
 from .run import Run, Steps
 from .verdict import settled_digester
@@ -43,15 +44,20 @@ def on_sheet(run: Run, call: Callable[[Sheet], T]) -> Steps[T]:
 class Reading:
     """One pass over everything that the sheet lacks."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, mailboxes: Sequence[MailboxName]) -> None:
         self.run = run
         self.pump = Pump(run)
         self.source = _Supply(self.pump, REFS, lambda sheet, limit, after: sheet.unread_refs(limit, after), _number)
-        self.dest = _Supply(self.pump, UIDS * READS, lambda sheet, limit, after: sheet.unread_uids(limit, after), int)
+        self.dest = deque((mailbox, self._supply_of(mailbox)) for mailbox in mailboxes)
         self.asked = 0  # octets
         self.fetching = 0
         self.reading = 0  # commands
-        self.notes: list[tuple[int, Fingerprint]] = []
+        self.notes: list[tuple[int, MailboxName, Fingerprint]] = []
+
+    def _supply_of(self, mailbox: MailboxName) -> _Supply[int]:
+        return _Supply(
+            self.pump, UIDS * READS, lambda sheet, limit, after: sheet.unread_uids(mailbox, limit, after), int
+        )
 
     def steps(self) -> Steps[None]:
         """Ends when the sheet has everything, or after something fatal, which it raises."""
@@ -63,15 +69,24 @@ class Reading:
     def _turn(self) -> None:
         if self.pump.may_start:
             self.source.refill()
-            self.dest.refill()
             while self.source.items and self._has_room(self.source.items[0]):
                 self._fetch(self.source.items.popleft())
-            while self.dest.items and self.reading < READS:
-                self._read([self.dest.items.popleft() for _ in range(min(UIDS, len(self.dest.items)))])
+            self._read_on()
         # Also after a fault: what has arrived need not be fetched again.
         if self.notes and (len(self.notes) >= NOTES or not self.fetching):
             notes, self.notes = self.notes, []
             self._tell(lambda sheet: sheet.note_fetched(notes), len(notes))
+
+    def _read_on(self) -> None:
+        """Asks for the next copies: one mailbox after the other, so that each is selected once."""
+        while self.dest:
+            mailbox, supply = self.dest[0]
+            supply.refill()
+            while supply.items and self.reading < READS:
+                self._read(mailbox, [supply.items.popleft() for _ in range(min(UIDS, len(supply.items)))])
+            if not supply.is_empty:
+                return
+            self.dest.popleft()
 
     def _has_room(self, ref: MessageRef) -> bool:
         return self.fetching < FETCHES and (not self.asked or self.asked + _cost(ref) <= BUDGET)
@@ -91,23 +106,23 @@ class Reading:
             self.pump.fail(outcome.error)
         else:
             message: Message = outcome.value
-            self.notes.append((ref.number, message.fingerprint))
+            mailbox = place_of(self.run.policy, message.mailbox)
+            self.notes.append((ref.number, mailbox, message.fingerprint))
             message.discard()
             self.run.emit(Fetched(message.octets))
 
-    def _read(self, uids: list[int]) -> None:
-        mailbox = self.run.policy.mailbox
+    def _read(self, mailbox: MailboxName, uids: list[int]) -> None:
         self.reading += 1
         command = ReadBack(self.run.lanes[0], mailbox, uids, settled_digester)
-        self.pump.start(command, lambda outcome: self._served(uids, outcome))
+        self.pump.start(command, lambda outcome: self._served(mailbox, uids, outcome))
 
-    def _served(self, uids: list[int], outcome: Outcome) -> None:
+    def _served(self, mailbox: MailboxName, uids: list[int], outcome: Outcome) -> None:
         self.reading -= 1
         if outcome.error is not None:
             self.pump.fail(outcome.error)
             return
         prints: dict[int, Fingerprint] = outcome.value
-        self._tell(lambda sheet: sheet.note_served(uids, prints), len(uids))
+        self._tell(lambda sheet: sheet.note_served(mailbox, uids, prints), len(uids))
         self.run.emit(ServedBack(len(prints), sum(one.octets for one in prints.values())))
 
     def _tell(self, call: Callable[[Sheet], Any], messages: int) -> None:
@@ -134,6 +149,11 @@ class _Supply(Generic[T]):
         self._after = 0
         self._is_asking = False
         self._is_exhausted = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left of it, and nothing more will come."""
+        return self._is_exhausted and not self.items
 
     def refill(self) -> None:
         if self._is_asking or self._is_exhausted or len(self.items) > self._limit // 2:

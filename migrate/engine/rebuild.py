@@ -21,14 +21,14 @@ from ..commands import (
     ListSource,
     MailboxMemory,
     OpenDest,
-    OpenMailbox,
     Outcome,
     Tally,
 )
 from ..errors import EXIT_PRECEDENCE, Exit, MigrateError, Retry, StateError, StoreError
 from ..events import Connected, Counting, Event, Finished, Notice, Scanned
 from ..model import MailboxName, Policy
-from .audit import open_to_read
+from ..rules.place import places_of
+from .audit import open_if_there, open_to_read
 from .cases import UPLOAD, Case, Decision, served_session
 from .recover import scan, settle
 from .run import Run, Steps, Stopped
@@ -81,8 +81,13 @@ def rebuild(policy: Policy, emit: Callable[[Event], None]) -> Steps[Exit]:
 def _one_pass(run: Run) -> Steps[None]:
     run.taken.clear()
     run.mailboxes.clear()
-    yield from _open_destination(run)
+    run.dest = yield from run.do(OpenDest(0))
+    assert run.dest is not None
+    run.emit(Connected("destination", run.dest.greeting))
     yield from open_to_read(run)
+    assert run.source is not None
+    for mailbox in places_of(run.policy, run.source.mailboxes):
+        yield from _look_into(run, mailbox)
     yield from _begin_session(run)
     refs = yield from run.do(ListSource())
     run.has_worked = True
@@ -94,14 +99,9 @@ def _one_pass(run: Run) -> Steps[None]:
     yield from run.do(CloseDest(0))
 
 
-def _open_destination(run: Run) -> Steps[None]:
-    mailbox = run.policy.mailbox
-    run.dest = yield from run.do(OpenDest(0))
-    assert run.dest is not None
-    run.emit(Connected("destination", run.dest.greeting))
-    status = yield from run.do(OpenMailbox(0, mailbox, create=False))
+def _look_into(run: Run, mailbox: MailboxName) -> Steps[None]:
+    status = yield from open_if_there(run, mailbox)
     if status is None:
-        run.emit(Notice(f"The folder {mailbox} is not at the destination: nothing can be found there."))
         return
     run.mailboxes[mailbox] = status
     # Every copy may be ours, so each may be adopted; for later runs, all of this was there before them.
@@ -127,10 +127,11 @@ def _remember(run: Run, mailbox: MailboxName, fresh: MailboxMemory) -> Steps[Non
 
 def _lower_floor(run: Run) -> Steps[None]:
     """What could not be fetched now may have its copy among what is there: later runs may still adopt that."""
-    mailbox = run.policy.mailbox
-    known = yield from run.ask(lambda books: books.mailbox(mailbox))
-    if known is not None:
-        yield from run.ask(lambda books: books.remember_mailbox(mailbox, replace(known, floor=1)))
+    for mailbox in run.mailboxes:
+        known = yield from run.ask(lambda books, mailbox=mailbox: books.mailbox(mailbox))  # type: ignore[misc]
+        if known is not None:
+            floor = replace(known, floor=1)
+            yield from run.ask(lambda books, mailbox=mailbox, floor=floor: books.remember_mailbox(mailbox, floor))  # type: ignore[misc]
 
 
 def _begin_session(run: Run) -> Steps[None]:
@@ -154,6 +155,9 @@ class Rebinding(Transfer):
     def __init__(self, run: Run, *, after: int = 0) -> None:
         super().__init__(run)
         self.after = after
+
+    def _has_place(self, mailbox: MailboxName) -> bool:
+        return True  # where no such folder is, no copy is, and the next migration makes both
 
     def _decided(self, case: Case, decision: Decision) -> None:
         if decision is not UPLOAD or case.is_stale:

@@ -19,7 +19,7 @@ from typing import Any
 from ..commands import Append, Ask, Candidate, Command, Commit, Fetch, Letter, Outcome
 from ..errors import MessageError, MigrateError
 from ..events import Copied, Fetched, Notice, SetAside
-from ..model import MEMORY_LIMIT, AppendUid, Checkpoint, Message, Stage, Work
+from ..model import MEMORY_LIMIT, AppendUid, Checkpoint, MailboxName, Message, Stage, Work
 from ..rules.place import place
 from . import cases
 from .cases import DONE, LOOK_AGAIN, UPLOAD, Case, CaseSteps, Decision
@@ -160,7 +160,7 @@ class Transfer:
         kept = (message.flags, message.internaldate, message.mailbox)
         placement = place(message.header, self.run.policy, self.run.fetched_at, *kept)
         case = Case(work, message, placement, is_served=not work.row.is_spooled)
-        if self.run.policy.keeps_mailboxes and placement.mailbox not in self.run.mailboxes:
+        if not self._has_place(placement.mailbox):
             error = MessageError(f"the folder {placement.mailbox} cannot be used at the destination", hint=NO_FOLDER)
             self._set_aside(work.row, error, case)
             return
@@ -169,6 +169,10 @@ class Transfer:
             self._spawn(case, cases.spool_first(self.run, case))
         else:
             self.arrived.append(case)
+
+    def _has_place(self, mailbox: MailboxName) -> bool:
+        """Whether the mailbox was opened at the destination."""
+        return mailbox in self.run.mailboxes or not self.run.policy.keeps_mailboxes
 
     # --- deciding ---------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from ..commands import CloseDest, CloseSource, OpenDest, OpenMailbox, Tally
 from ..errors import EXIT_PRECEDENCE, Cause, Exit, MailboxError, MigrateError, Retry, StateError, StoreError, UsageError
 from ..events import Connected, Event, Finished, Gone, Notice, Reconnecting
 from ..model import MailboxName, Policy, display
-from ..rules.place import place_of
+from ..rules.place import places_of
 from .plan import dry_run
 from .proof import prove_rest
 from .recover import NOT_SEEN_YET, claim, give_up, look_at, look_for_doubles, not_placed, recover, scan, settle
@@ -196,7 +196,7 @@ def _look_at_others(run: Run) -> Steps[None]:
     assert run.source is not None
     if not run.policy.keeps_mailboxes:
         return
-    for mailbox in dict.fromkeys(place_of(run.policy, mailbox) for mailbox in run.source.mailboxes):
+    for mailbox in places_of(run.policy, run.source.mailboxes):
         if mailbox in run.mailboxes:
             continue
         try:

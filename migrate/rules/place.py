@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..model import INBOX, DateSource, Flags, InternalDate, MailboxName, Mark, Placement, Policy
 from .dates import internal_date
 from .flags import flags_of, marked
@@ -41,6 +43,13 @@ def place(
         seen = "seen as asked" if is_seen else "unseen as asked"
     why = f"{_DATED[date.source]}; {seen}"
     return Placement(place_of(policy, mailbox), flags, date, why)
+
+
+def places_of(policy: Policy, mailboxes: Iterable[MailboxName]) -> list[MailboxName]:
+    """The mailboxes at the destination for the messages of a source that has these, each once."""
+    if not policy.keeps_mailboxes:
+        return [policy.mailbox]
+    return list(dict.fromkeys(place_of(policy, mailbox) for mailbox in mailboxes))
 
 
 def place_of(policy: Policy, mailbox: MailboxName | None) -> MailboxName:

@@ -30,6 +30,7 @@ CREATE TABLE source (
   number INTEGER PRIMARY KEY,
   uid BLOB NOT NULL,
   octets INTEGER,
+  folder INTEGER,
   {_TYPES},
   tier TEXT,
   copy INTEGER,
@@ -38,10 +39,13 @@ CREATE TABLE source (
   said BLOB NOT NULL DEFAULT x''
 );
 CREATE TABLE listed (number INTEGER PRIMARY KEY, uid BLOB NOT NULL, octets INTEGER);
-CREATE TABLE dest (uid INTEGER PRIMARY KEY, {_TYPES}, is_taken INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE dest (uid INTEGER PRIMARY KEY, folder INTEGER NOT NULL, {_TYPES}, is_taken INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE shown (uid INTEGER PRIMARY KEY);
 CREATE TABLE pair (number INTEGER PRIMARY KEY, uid INTEGER NOT NULL);
 """
+
+# A copy goes by its mailbox and its uid in one number: the mailboxes are counted from 0, and a uid has 32 bits.
+_UIDS = 1 << 32
 
 _SETTLED = "substr(settled, 1, 32)"  # without the munged form that may stand after it
 
@@ -54,7 +58,8 @@ class TemporarySheet:
 
     def __init__(self, released: Iterable[Checkpoint] | None = None) -> None:
         self._released = released
-        self._uidvalidity: int | None = None
+        self._folders: dict[MailboxName, int] = {}
+        self._uidvalidities: dict[int, int] = {}
         with _translated():
             # An empty name: SQLite keeps it in memory, and in a nameless temporary file when it grows.
             self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
@@ -83,6 +88,7 @@ class TemporarySheet:
         if self._released is None:
             return None
         taken = elsewhere = 0
+        folder = self._folder(mailbox)
         with self._transaction() as c:
             for row in self._released:
                 if row.mailbox != mailbox or row.fingerprint is None:
@@ -90,8 +96,9 @@ class TemporarySheet:
                     continue
                 taken += 1
                 c.execute(
-                    f"INSERT INTO source (number, uid, octets, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (-taken, row.uid, row.octets, *_values(row.fingerprint)),
+                    f"INSERT INTO source (number, uid, octets, folder, {_COLUMNS})"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (-taken, row.uid, row.octets, folder, *_values(row.fingerprint)),
                 )
         return Released(taken, elsewhere)
 
@@ -118,40 +125,50 @@ class TemporarySheet:
         )
         return [MessageRef(*row) for row in rows]
 
-    def note_fetched(self, prints: Sequence[tuple[int, Fingerprint]]) -> None:
-        self._note("source", "number", ((number, *_values(found)) for number, found in prints))
+    def note_fetched(self, prints: Sequence[tuple[int, MailboxName, Fingerprint]]) -> None:
+        records = ((number, *_values(found), self._folder(mailbox)) for number, mailbox, found in prints)
+        self._note("source", "number", records, (*_PRINT, "folder"))
 
     def note_refused(self, number: int, said: bytes) -> None:
         with self._transaction() as c:
             c.execute("UPDATE source SET tier = ?, said = ? WHERE number = ?", (Tier.UNREAD.value, said, number))
 
-    def _note(self, table: str, key: str, records: Iterable[Sequence[Any]]) -> None:
-        places = ", ".join(f"{column} = ?{place}" for place, column in enumerate(_PRINT, 2))
+    def _note(self, table: str, key: str, records: Iterable[Sequence[Any]], columns: Sequence[str] = _PRINT) -> None:
+        places = ", ".join(f"{column} = ?{place}" for place, column in enumerate(columns, 2))
         with self._transaction() as c:
             c.executemany(f"UPDATE {table} SET {places} WHERE {key} = ?1", records)
 
     # --- the destination -----------------------------------------------------------------------
 
-    def take_uids(self, uidvalidity: int, uids: Sequence[int]) -> int:
-        with self._transaction() as c:
-            if uidvalidity != self._uidvalidity:
-                c.execute("DELETE FROM dest")
-                self._uidvalidity = uidvalidity
-            c.execute("DELETE FROM shown")
-            c.executemany("INSERT OR IGNORE INTO shown VALUES (?)", ((uid,) for uid in uids))
-            c.execute("DELETE FROM dest WHERE uid NOT IN (SELECT uid FROM shown)")
-            c.execute("INSERT OR IGNORE INTO dest (uid) SELECT uid FROM shown")
-            c.execute("DELETE FROM shown")
-        return int(self._ask("SELECT count(*) FROM dest WHERE exact IS NULL")[0][0])
+    def _folder(self, mailbox: MailboxName) -> int:
+        return self._folders.setdefault(mailbox, len(self._folders))
 
-    def unread_uids(self, limit: int, after: int) -> list[int]:
-        rows = self._ask("SELECT uid FROM dest WHERE exact IS NULL AND uid > ? ORDER BY uid LIMIT ?", (after, limit))
-        return [uid for (uid,) in rows]
-
-    def note_served(self, uids: Sequence[int], prints: Mapping[int, Fingerprint]) -> None:
-        self._note("dest", "uid", ((uid, *_values(found)) for uid, found in prints.items()))
+    def take_uids(self, mailbox: MailboxName, uidvalidity: int, uids: Sequence[int]) -> int:
+        folder = self._folder(mailbox)
         with self._transaction() as c:
-            c.executemany("DELETE FROM dest WHERE uid = ?", ((uid,) for uid in uids if uid not in prints))
+            if uidvalidity != self._uidvalidities.setdefault(folder, uidvalidity):
+                c.execute("DELETE FROM dest WHERE folder = ?", (folder,))
+                self._uidvalidities[folder] = uidvalidity
+            c.execute("DELETE FROM shown")
+            c.executemany("INSERT OR IGNORE INTO shown VALUES (?)", ((folder * _UIDS + uid,) for uid in uids))
+            c.execute("DELETE FROM dest WHERE folder = ? AND uid NOT IN (SELECT uid FROM shown)", (folder,))
+            c.execute("INSERT OR IGNORE INTO dest (uid, folder) SELECT uid, ? FROM shown", (folder,))
+            c.execute("DELETE FROM shown")
+        return int(self._ask("SELECT count(*) FROM dest WHERE exact IS NULL AND folder = ?", (folder,))[0][0])
+
+    def unread_uids(self, mailbox: MailboxName, limit: int, after: int) -> list[int]:
+        first = self._folder(mailbox) * _UIDS
+        rows = self._ask(
+            "SELECT uid FROM dest WHERE exact IS NULL AND uid > ? AND uid < ? ORDER BY uid LIMIT ?",
+            (first + after, first + _UIDS, limit),
+        )
+        return [uid - first for (uid,) in rows]
+
+    def note_served(self, mailbox: MailboxName, uids: Sequence[int], prints: Mapping[int, Fingerprint]) -> None:
+        first = self._folder(mailbox) * _UIDS
+        self._note("dest", "uid", ((first + uid, *_values(found)) for uid, found in prints.items()))
+        with self._transaction() as c:
+            c.executemany("DELETE FROM dest WHERE uid = ?", ((first + uid,) for uid in uids if uid not in prints))
 
     # --- who is whose copy ---------------------------------------------------------------------
 
@@ -190,6 +207,7 @@ class TemporarySheet:
 
     def _pair(self, tier: Tier, key: str, also: str = "1", changes: str = "") -> None:
         """Messages without a copy and copies without a message, alike in ``key``: one for one, in order."""
+        key = f"folder, {key}"
         with self._transaction() as c:
             c.execute(
                 f"INSERT INTO pair SELECT s.number, d.uid FROM ({_ranked('source', 'number', key)}"
@@ -206,7 +224,7 @@ class TemporarySheet:
 
     def _share(self, tier: Tier, alike: str, also: str = "") -> None:
         """The copy of another message serves those that are left and alike."""
-        found = f"SELECT min(d.uid) FROM dest d WHERE {alike}"
+        found = f"SELECT min(d.uid) FROM dest d WHERE {alike} AND d.folder = source.folder"
         with self._transaction() as c:
             c.execute(
                 f"UPDATE source SET tier = ?, is_shared = 1, copy = ({found})"
@@ -220,7 +238,8 @@ class TemporarySheet:
         A copy whose header was munged has another content than the message itself.
         """
         altered = f"tier = '{Tier.ALTERED.value}'"
-        twins = f"FROM source t WHERE t.{altered} AND t.content = source.content AND t.idx = source.idx {also}"
+        alike = "t.content = source.content AND t.idx = source.idx AND t.folder = source.folder"
+        twins = f"FROM source t WHERE t.{altered} AND {alike} {also}"
         with self._transaction() as c:
             c.execute(f"CREATE INDEX IF NOT EXISTS source_altered ON source (content) WHERE {altered}")
             c.execute(
@@ -241,15 +260,16 @@ class TemporarySheet:
                     self._judge_one(c, number, judge, is_shared=is_shared)
 
     def _judge_one(self, c: sqlite3.Connection, number: int, judge: Judge, *, is_shared: bool) -> None:
-        which = "" if is_shared else "AND NOT is_taken"
-        sent = _print(c.execute(f"SELECT {_COLUMNS} FROM source WHERE number = ?", (number,)).fetchone())
+        which = "folder = ? AND exact IS NOT NULL" + ("" if is_shared else " AND NOT is_taken")
+        folder, *values = c.execute(f"SELECT folder, {_COLUMNS} FROM source WHERE number = ?", (number,)).fetchone()
+        sent = _print(values)
         for column, value in (("exact", sent.munged), (_SETTLED, sent.settled), ("idx", sent.key.index)):
             if value is None:
                 continue
             forms = c.execute(
-                f"SELECT min(uid), {_COLUMNS}, is_taken FROM dest WHERE {column} = ? AND exact IS NOT NULL {which}"
+                f"SELECT min(uid), {_COLUMNS}, is_taken FROM dest WHERE {column} = ? AND {which}"
                 f" GROUP BY exact LIMIT {FORMS}",
-                (value,),
+                (value, folder),
             ).fetchall()
             for uid, *values, is_taken in forms:
                 served = _print(values)
@@ -277,13 +297,24 @@ class TemporarySheet:
 
     def findings(self, limit: int, after: int | None) -> list[Finding]:
         rows = self._ask(
-            "SELECT number, uid, coalesce(size, octets), tier, copy, changes, is_shared, said FROM source"
+            "SELECT number, uid, coalesce(size, octets), tier, copy, folder, changes, is_shared, said FROM source"
             " WHERE tier <> ? AND number > ? ORDER BY number LIMIT ?",
             (Tier.IDENTICAL.value, -LARGEST if after is None else after, limit),
         )
+        mailboxes = dict(enumerate(self._folders))
         return [
-            Finding(number, uid, octets, Tier(tier), copy, _split(changes), bool(is_shared), said)
-            for number, uid, octets, tier, copy, changes, is_shared, said in rows
+            Finding(
+                number,
+                uid,
+                octets,
+                Tier(tier),
+                None if copy is None else copy % _UIDS,
+                mailboxes.get(folder),
+                _split(changes),
+                bool(is_shared),
+                said,
+            )
+            for number, uid, octets, tier, copy, folder, changes, is_shared, said in rows
         ]
 
 

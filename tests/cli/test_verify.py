@@ -42,13 +42,15 @@ READING: list[Event] = [
     ServedBack(250, 15_000_000),
 ]
 FOUND: list[Event] = [
-    Judged("u3", 48_211, "missing", None, (), is_shared=False, is_released=False, said=""),
-    Judged("u4", 1, "missing", None, (), is_shared=False, is_released=True, said=""),
-    Judged("u5", 2000, "differs", 17, (), is_shared=False, is_released=False, said=""),
-    Judged("u6", 2000, "differs", 18, ("only volatile headers differ",), is_shared=False, is_released=False, said=""),
-    Judged("", None, "unread", None, (), is_shared=False, is_released=False, said="-ERR no such message"),
-    Judged("u7", 3000, "altered", 19, ("NUL octets stored as 0x80",), is_shared=False, is_released=False, said=""),
-    Judged("u8", 3000, "duplicate", 20, (), is_shared=True, is_released=False, said=""),
+    Judged("u3", 48_211, "missing", "", None, (), is_shared=False, is_released=False, said=""),
+    Judged("u4", 1, "missing", "", None, (), is_shared=False, is_released=True, said=""),
+    Judged("u5", 2000, "differs", "", 17, (), is_shared=False, is_released=False, said=""),
+    Judged(
+        "u6", 2000, "differs", "", 18, ("only volatile headers differ",), is_shared=False, is_released=False, said=""
+    ),
+    Judged("", None, "unread", "", None, (), is_shared=False, is_released=False, said="-ERR no such message"),
+    Judged("u7", 3000, "altered", "", 19, ("NUL octets stored as 0x80",), is_shared=False, is_released=False, said=""),
+    Judged("u8", 3000, "duplicate", "", 20, (), is_shared=True, is_released=False, said=""),
 ]
 RESULT = Recounted(
     is_complete=True, listed=4000, released=1004, octets=312_400_000, identical=4997, altered=1, duplicate=1, differs=2,
@@ -171,7 +173,7 @@ def test_a_bar_shows_both_ends_together(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_text_of_a_server_is_shown_safely() -> None:
-    event = Judged("a\x1b[31m", 1, "unread", None, (), is_shared=False, is_released=False, said="-ERR \x1b]0;x\x07")
+    event = Judged("a\x1b[31m", 1, "unread", "", None, (), is_shared=False, is_released=False, said="-ERR \x1b]0;x\x07")
     told = tell(VerifyFace, [event, RESULT], Exit.DIFFERENCES)
     assert "\x1b" not in told.out
 

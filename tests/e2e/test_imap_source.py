@@ -176,3 +176,46 @@ def test_killed_again_and_again_every_message_is_there_once_in_its_folder(accoun
         assert there == Counter(octets for octets, _, _ in accounts.held(accounts.old, folder)), (
             f"{folder}, {kills} kills"
         )
+
+
+def test_a_recount_finds_what_is_missing_in_one_folder_whatever_another_one_holds(accounts: Accounts) -> None:
+    assert accounts.ferry.run("--dedupe", "off").code == 0
+    all_there = accounts.ferry.other("verify", "--dedupe", "off")
+    assert all_there.code == 0, all_there.err
+    assert all_there.one("recounted")["listed"] == sum(len(accounts.held(accounts.old, one)) for one in FOLDERS)
+    [gone] = [one for one in accounts.dovecot.stored(accounts.new, "Sent") if one.uid == 2]
+    with accounts.dovecot.imap(accounts.new) as imap:
+        imap.command('SELECT "Sent"')
+        imap.command("STORE 2 +FLAGS.SILENT (\\Deleted)")
+        imap.command("EXPUNGE")
+        imap.append("INBOX", gone.octets)
+        imap.command('DELETE "Archive.2003"')
+    ran = accounts.ferry.other("verify", "--dedupe", "off")
+    assert ran.code == 40, ran.err
+    missing = Counter(event["mailbox"] for event in ran.all("judged") if event["tier"] == "missing")
+    assert missing == {"Sent": 1, "Archive/2003": len(accounts.held(accounts.old, "Archive.2003"))}
+    assert ran.one("recounted")["also_there"] == 1
+
+
+def test_a_state_that_was_lost_is_made_anew_from_every_folder(accounts: Accounts) -> None:
+    accounts.ferry.dest += "/Old"
+    assert accounts.ferry.run("--dedupe", "off").code == 0
+    with accounts.dovecot.imap(accounts.new) as imap:
+        imap.command('DELETE "Old.Sent"')
+    accounts.ferry.state.unlink()
+    assert accounts.ferry.other("rebuild", "--dedupe", "off", "--settle", "0").code == 0
+    ran = accounts.ferry.run("--dedupe", "off")
+    assert ran.code == 0, ran.err
+    assert sum(event["messages"] for event in ran.all("copied")) == len(accounts.held(accounts.old, "Sent"))
+    for folder in FOLDERS:
+        below = "Old" if folder == "INBOX" else f"Old.{folder}"
+        assert accounts.held(accounts.new, below) == accounts.held(accounts.old, folder), folder
+
+
+def test_a_backup_is_recounted_from_its_account(accounts: Accounts) -> None:
+    dest = f"mbox:{accounts.scratch / 'backup'}"
+    secret = ("--source-password", "env:OLD_PASSWORD", "--state", str(accounts.ferry.state))
+    assert accounts.run("migrate", accounts.ferry.source, dest, *secret).code == 0
+    ran = accounts.run("verify", accounts.ferry.source, dest, *secret)
+    assert ran.code == 0, ran.err
+    assert ran.one("recounted")["identical"] == ran.one("recounted")["listed"] - ran.one("recounted")["duplicate"]
