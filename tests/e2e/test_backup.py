@@ -432,10 +432,11 @@ def test_a_full_disk_is_code_22_and_the_next_run_goes_on(nightly: Nightly) -> No
 
 
 @pytest.mark.parametrize(
-    ("liar", "says"), [(KeepsAFolderShut, "Shut of the source cannot be read"), (ListsOneTooFew, "has 2 messages in a")]
+    ("liar", "code", "says"),
+    [(KeepsAFolderShut, 3, "Shut of the source cannot be read"), (ListsOneTooFew, 4, "has 2 messages in a")],
 )
 def test_a_source_that_does_not_show_all_it_has_ends_a_backup_with_an_error(
-    tmp_path: Path, liar: type[ImapSession], says: str
+    tmp_path: Path, liar: type[ImapSession], code: int, says: str
 ) -> None:
     """A quiet night would be believed: a folder that is left out has to be heard of."""
     with Embedded(imap=liar) as source:
@@ -452,5 +453,8 @@ def test_a_source_that_does_not_show_all_it_has_ends_a_backup_with_an_error(
             timeout=PATIENCE_S,
             check=False,
         )
-    assert done.returncode != 0
     assert says in done.stderr.decode()
+    assert done.returncode == code
+    assert sum(len(mailbox.mbox(path)) for path in (tmp_path / "backup").rglob("*.mbox")) == (2 if code == 3 else 0), (
+        "what can be read is there"
+    )

@@ -15,7 +15,7 @@ from imapclient import imap_utf7
 from imapclient.exceptions import IMAPClientReadOnlyError
 
 from ...commands import MailboxStatus
-from ...errors import Cause, MailboxError, Retry, StoreError
+from ...errors import MailboxError, StoreError
 from ...model import SYSTEM_FLAGS, MailboxName, display
 from ...wire.imap import Quirk, Tagged, quoted, refusal
 from .login import Account, Refused, call
@@ -84,20 +84,17 @@ class Mailboxes:
         return _number(told.get(b"MESSAGES"))
 
     def examine(self, folder: Folder) -> tuple[int, int]:
-        """UIDVALIDITY and how many messages there are; it is selected read-only. StoreError when it cannot be."""
+        """UIDVALIDITY and how many messages there are; it is selected read-only. MailboxError when it cannot be."""
         try:
             answers = self._call("EXAMINE", lambda: self._client.select_folder(folder.wire_name, readonly=True))
         except Refused as refused:
             answer = refused.answer
         else:
             return _number(answers.get(b"UIDVALIDITY")), _number(answers.get(b"EXISTS"))
-        # Left out, its messages would be missing from a backup that says it is complete.
-        raise StoreError(
+        raise MailboxError(
             f"the folder {folder.mailbox} of the source cannot be read",
-            cause=Cause.UNUSABLE,
-            retry=Retry.LATER,
             said=answer.said,
-            hint="Have it made readable, or copy the others one by one: write the folder behind SOURCE.",
+            hint="Whoever runs the source has to make it readable. All others are read.",
         )
 
     def _our_name(self, name: bytes) -> MailboxName:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...commands import CloseSource, Command, Digest, Fetch, ListSource, OpenSource, Outcome, SourceFacts
-from ...errors import Cause, MessageError, MigrateError, Retry, StoreError
+from ...errors import Cause, MailboxError, MessageError, MigrateError, Retry, StoreError
 from ...model import DateSource, Flags, InternalDate, MessageRef, is_keyword
 from ...wire.imap import Data, Fetched, Tagged
 from ..base import Collector
@@ -42,6 +42,7 @@ class ImapReader(ImapSession):
         self._validities: list[int] = []  # of the folders, as listed
         self._examined = -1  # the folder that is selected
         self.there = 0  # messages in the folder that is being listed
+        self._unreadable: dict[int, MessageError] = {}  # folders that cannot be selected
         # Of each message by its number, from 1.
         self._folder_of = array("L", [0])
         self._uid_of = array("L", [0])
@@ -87,15 +88,17 @@ class ImapReader(ImapSession):
             case ListSource():
                 self._examined = -1
                 self._validities = []
+                self._unreadable = {}
                 self._folder_of, self._uid_of = array("L", [0]), array("L", [0])
                 return ListJob(self)
             case Fetch():
                 group = self._group(command)
-                if self._place(command)[0] < 0:
-                    gone = MessageError("the source has no such message")
-                    self._outcomes += [Outcome(one, error=gone) for one in group]
+                folder = self._place(command)[0]
+                lost = _NO_SUCH if folder < 0 else self._unreadable.get(folder)
+                if lost is not None:
+                    self._outcomes += [Outcome(one, error=lost) for one in group]
                     return None
-                self._examine(self._place(command)[0])
+                self._examine(folder)
                 return FetchJob(self._lane, [self._place(one)[1] for one in group], self._collector)
             case _:
                 raise TypeError(f"{type(self).__name__} does not know {type(command).__name__}")
@@ -169,7 +172,11 @@ class ImapReader(ImapSession):
             return
         assert self._mailboxes is not None
         self._examined = -1
-        if self._mailboxes.examine(self._folders[folder])[0] != self._validities[folder]:
+        try:
+            uidvalidity = self._mailboxes.examine(self._folders[folder])[0]
+        except MailboxError as error:
+            raise StoreError(error.what, said=error.said) from error
+        if uidvalidity != self._validities[folder]:
             raise StoreError("a folder of the source was replaced while it was read")
         self._examined = folder
 
@@ -179,7 +186,13 @@ class ImapReader(ImapSession):
         assert self._mailboxes is not None
         assert self._lane is not None
         while len(self._validities) < len(self._folders):
-            uidvalidity, self.there = self._mailboxes.examine(self._folders[len(self._validities)])
+            folder = len(self._validities)
+            try:
+                uidvalidity, self.there = self._mailboxes.examine(self._folders[folder])
+            except MailboxError as error:
+                # Left out, its messages would be missing from a backup that says it is complete.
+                self._unreadable[folder] = MessageError(error.what, said=error.said, hint=error.hint)
+                uidvalidity, self.there = 0, 0
             self._validities.append(uidvalidity)
             if self.there:
                 self._examined = len(self._validities) - 1
@@ -191,6 +204,15 @@ class ImapReader(ImapSession):
         assert self._lane is not None
         return self._lane.fetched(data)
 
+    def unreadable_refs(self) -> list[MessageRef]:
+        """One for each folder that cannot be read, with a uid that no message has: so the books know of it."""
+        refs = []
+        for folder in self._unreadable:
+            refs.append(MessageRef(self._name(folder, 0), len(self._uid_of), None))
+            self._folder_of.append(folder)
+            self._uid_of.append(0)
+        return refs
+
     def refs(self, sizes: dict[int, int]) -> list[MessageRef]:
         """The messages of the folder that was listed last, by uid."""
         folder = len(self._validities) - 1
@@ -200,6 +222,9 @@ class ImapReader(ImapSession):
             self._folder_of.append(folder)
             self._uid_of.append(uid)
         return refs
+
+
+_NO_SUCH = MessageError("the source has no such message")
 
 
 class ListJob:
@@ -219,7 +244,7 @@ class ListJob:
             self._refs += self._reader.refs(self._sizes)
         self._sizes = {}
         if not self._reader.list_next(self._take, self._end):
-            self.value = self._refs
+            self.value = self._refs + self._reader.unreadable_refs()
             self.is_done = True
 
     def _take(self, data: Data) -> bool:
