@@ -118,10 +118,7 @@ def test_without_auth_plain_the_login_command_is_used_and_quoted() -> None:
         S: * CAPABILITY IMAP4rev1
         S: $t OK done
         C: LOGIN "ann@example.org" "can\\"ary\\\\pass word"
-        S: $t OK [CAPABILITY IMAP4rev1 LIES] in
-        C: CAPABILITY
-        S: * CAPABILITY IMAP4rev1
-        S: $t OK done
+        S: $t OK [CAPABILITY IMAP4rev1] in
         """
     )
     assert rig.open().error is None
@@ -283,8 +280,71 @@ def test_preauth_within_tls_needs_no_login() -> None:
     assert rig.open().error is None
 
 
+TOLD = """
+    S: * OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] ready
+    C: AUTHENTICATE PLAIN AGFubkBleGFtcGxlLm9yZwBjYW4iYXJ5XHBhc3Mgd29yZA==
+"""
+ASKED = """
+    C: CAPABILITY
+    S: * CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR
+    S: $t OK done
+"""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "S: $t OK [CAPABILITY IMAP4rev1 UIDPLUS LITERAL+] in",
+        "S: * CAPABILITY IMAP4rev1 UIDPLUS LITERAL+\nS: $t OK in",
+        "S: * CAPABILITY IMAP4rev1\nS: $t OK [CAPABILITY imap4REV1 uidplus literal+] in",
+    ],
+)
+def test_a_server_that_tells_what_it_can_is_not_asked(answer: str) -> None:
+    rig = Rig(TOLD + answer)
+    found = rig.open().value
+    assert (found.has_uids, found.lanes) == (True, 1)
+    assert rig.script.left == []
+    assert not any(form in "\n".join(rig.traced) for form in FORMS)
+    assert any(f"AUTHENTICATE PLAIN <{len(SASL) + 2} octets of credentials>" in line for line in rig.traced)
+
+
+@pytest.mark.parametrize("told", ["", "[CAPABILITY LITERAL+] ", "[CAPABILITY] ", "[CAPABILITY IMAP4rev1 \xff] "])
+def test_what_is_not_told_whole_is_asked_for(told: str) -> None:
+    rig = Rig(TOLD + f"S: $t OK {told}in\nC: CAPABILITY\nS: * CAPABILITY IMAP4rev1 UIDPLUS LITERAL+\nS: $t OK")
+    assert rig.open().value.has_uids
+    for short in ("", "AUTH=PLAIN", "IMAP4rev1 LOGINDISABLED", "IMAP4rev1 AUTH=PLAIN \xff"):
+        text = TOLD.replace("IMAP4rev1 SASL-IR AUTH=PLAIN", short).replace("    C: AUTH", ASKED + "    C: AUTH")
+        rig = Rig(text + "S: $t OK [CAPABILITY IMAP4rev1 UIDPLUS] in")
+        assert rig.open().value.has_uids
+        assert rig.script.left == []
+
+
+def test_the_proxy_of_icloud_is_asked_after_the_login_whatever_it_told() -> None:
+    ask = "C: CAPABILITY\nS: * CAPABILITY XAPPLEPUSHSERVICE IMAP4rev1\nS: $t OK"
+    apple = "[CAPABILITY XAPPLEPUSHSERVICE IMAP4rev1"
+    for text in (
+        TOLD.replace("[CAPABILITY IMAP4rev1", apple) + "S: $t OK [CAPABILITY IMAP4rev1] in\n",
+        TOLD + f"S: $t OK {apple}] in\n",
+    ):
+        rig = Rig(text + ask)
+        assert rig.open().error is None
+        assert rig.script.left == []
+
+
+def test_a_server_that_asks_after_the_initial_response_is_not_told_twice() -> None:
+    rig = Rig(TOLD + "S: +\n-: *\nS: $t BAD cancelled")
+    assert failed(rig).cause is Cause.LOGIN
+    assert rig.script.received.count(SASL.encode()) == 1
+
+
+@pytest.mark.parametrize("echoed", FORMS)
+def test_a_refused_initial_response_shows_no_password(echoed: str) -> None:
+    error = failed(Rig(TOLD + f"S: $t NO [AUTHENTICATIONFAILED] wrong: {echoed}"))
+    assert (error.cause, error.retry) == (Cause.LOGIN, Retry.NEVER)
+
+
 START = """
-    S: * OK [CAPABILITY IMAP4rev1 STARTTLS LOGINDISABLED] ready
+    S: * OK [CAPABILITY IMAP4rev1 STARTTLS SASL-IR AUTH=PLAIN] ready
     C: STARTTLS
     S: $t OK begin
     TLS
@@ -383,13 +443,15 @@ def test_capabilities_that_are_no_text_are_named() -> None:
     assert failed(Rig("S: * OK ready\nC: CAPABILITY\nS: $t NO done")).cause is Cause.UNUSABLE
 
 
-def test_logout_is_polite_and_never_an_error() -> None:
+def test_logout_is_said_and_never_waited_for() -> None:
     for end in ("S: * BYE\nS: $t OK bye", "S: * BYE\nEND", "S: $t BAD no", "END", ""):
         rig = Rig(LOGIN % "" + f"C: LOGOUT\n{end}")
         opened, closed = play(rig.session, OpenDest(0), CloseDest(0))
         assert opened.error is None
         assert (closed.value, closed.error) == (None, None)
         assert rig.channel.is_closed
+        assert rig.script.received.endswith(b" LOGOUT\r\n")
+        assert rig.clock.now_s == 1000
     (late,) = play(rig.session, OpenDest(0))
     assert isinstance(late.error, StoreError)
 

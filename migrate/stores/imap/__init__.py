@@ -1,7 +1,8 @@
 """IMAP as destination and as source: ``ImapAppender`` and ``ImapReader``, one session for one connection.
 
 link      the connection: its channel, its one reader, what a blocking call may take
-login     greeting, STARTTLS, login, capabilities (IMAPClient over our own connection)
+client    IMAPClient over our own connection
+login     greeting, STARTTLS, login, capabilities
 mailbox   names at the IMAP edge: find, create, select
 lane      commands under way: pipelined, overlapped or in lock-step
 upload    Append and SearchUids on a lane

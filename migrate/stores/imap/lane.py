@@ -234,6 +234,8 @@ class Lane:
             case Continuation():
                 self._continue()
             case Data():
+                if event.name == b"EXISTS":
+                    self._link.exists = event.number
                 # Data that nobody wants is normal: EXISTS, RECENT, EXPUNGE, flags changed elsewhere.
                 if any(listener.on_data(event) for listener in self._listeners if listener.on_data):
                     self._noise = 0

@@ -33,6 +33,7 @@ class Link:
         self.notices: list[tuple[str, bytes]] = []
         self.answer: Tagged | None = None  # the last tagged answer seen in this call
         self.goodbye: Status | None = None
+        self.exists: int | None = None  # messages that the selected mailbox has, as the server told last
         self._trace = trace
         self._secrets: tuple[bytes, ...] = ()
         self._named: set[Quirk] = set()

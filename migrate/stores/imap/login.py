@@ -1,20 +1,14 @@
 """From a connection to a logged-in client: greeting, STARTTLS, login, capabilities.
 
 STARTTLS is done by our own reader, before IMAPClient sees anything, because
-what was said in clear text must not count afterwards (CVE-2021-29969). Then
-IMAPClient speaks through our link, by the methods that imaplib lets a
-subclass override; it never holds a socket.
+what was said in clear text must not count afterwards (CVE-2021-29969).
 """
 
 from __future__ import annotations
 
-import imaplib
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
-
-from imapclient import IMAPClient
+from typing import TypeVar
 
 from ...commands import DestFacts
 from ...errors import Cause, MigrateError, Retry, StoreError
@@ -25,33 +19,19 @@ from ...wire.imap import (
     Data,
     Event,
     Literals,
-    Quirk,
     Status,
     Tagged,
     broken,
-    parse_status,
-    quoted,
     said_goodbye,
 )
 from ...wire.imap.answers import busy, is_busy
 from ...wire.imap.reader import LINE_LIMIT, LITERAL_LIMIT
 from ..net import silent
+from .client import Client, Refused, call, listed
 from .link import Link
 
 T = TypeVar("T")
 
-# What imaplib and IMAPClient let out when a server misbehaves: their own, and whatever their parsers meet.
-FOREIGN = (
-    imaplib.IMAP4.error,
-    OSError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    TypeError,
-    ArithmeticError,
-    RecursionError,
-    MemoryError,
-)
 WAITING_BATCH, WAITING_LANES = 8, 4  # where a message can cost a round trip
 # What other services say first.
 _STRANGERS = (
@@ -59,114 +39,6 @@ _STRANGERS = (
     (b"HTTP/", "a web server"),
     (b"220", "a mail or file transfer server"),
 )
-_BARE = re.compile(rb"([A-P]+[0-9]+) (OK|NO|BAD) ?\Z")
-_TAGGED = re.compile(rb"[A-P]+[0-9]+ ((?:OK|NO|BAD)(?: .*)?)\Z", re.DOTALL)
-
-
-class Refused(Exception):
-    """The server said NO or BAD to a blocking call. Never leaves this package."""
-
-    def __init__(self, answer: Tagged) -> None:
-        super().__init__(display(answer.said))
-        self.answer = answer
-
-
-class _Wire(imaplib.IMAP4):
-    """imaplib's side of the connection: every octet goes through the link."""
-
-    def __init__(self, link: Link, host: str, greeting: bytes) -> None:
-        self._link = link
-        self._greeting = greeting
-        super().__init__(host)
-
-    def open(self, host: str = "", port: int = 143, timeout: float | None = None) -> None:
-        self.host = host
-        self.port = port
-
-    def readline(self) -> bytes:
-        greeting, self._greeting = self._greeting, b""
-        line = greeting or self._link.read_line(is_login=self.state == "NONAUTH")
-        self._link.trace("S", line)
-        tagged = _TAGGED.match(line)
-        if tagged:
-            self._link.answer = Tagged(*parse_status(tagged[1]), tag=b"")
-        elif line[:5].upper() == b"* BYE":
-            self._link.goodbye = Status(*parse_status(line[2:]))
-        if _BARE.match(line):
-            self._link.quirk(Quirk.NO_TEXT, line)
-            line = line.rstrip() + b" ."  # imaplib ends the session at an answer without text
-        return line + CRLF
-
-    def read(self, size: int) -> bytes:
-        octets = self._link.read_octets(size)
-        self._link.trace("S", b"<%d octets>" % size)
-        return octets
-
-    def send(self, data: Any) -> None:
-        octets = bytes(data)
-        is_login = self.state == "NONAUTH" and not octets.endswith((b" CAPABILITY\r\n", b" AUTHENTICATE PLAIN\r\n"))
-        self._link.trace("C", b"<%d octets of credentials>" % len(octets) if is_login else octets.rstrip())
-        self._link.send(octets)
-
-    def shutdown(self) -> None:
-        """Leaves the connection to its owner, the session."""
-
-    def login(self, user: str, password: str) -> Any:
-        # imaplib sends the user unquoted and cannot send either in UTF-8.
-        name, word = (quoted(text.encode("utf-8")) for text in (user, password))
-        kind, data = self.xatom("LOGIN", name, word)  # type: ignore[arg-type]
-        if kind == "OK":
-            self.state = "AUTH"
-        return kind, data
-
-
-class Client(IMAPClient):  # type: ignore[misc]
-    """IMAPClient over a link."""
-
-    def __init__(self, link: Link, host: str, greeting: bytes) -> None:
-        self._link = link
-        self._greeting = greeting
-        super().__init__(host, ssl=False)
-        self._imap.debug = 0  # costs four fifths of the time, and keeps what was sent in memory
-
-    def _create_IMAP4(self) -> imaplib.IMAP4:
-        return _Wire(self._link, self.host, self._greeting)
-
-    def _set_read_timeout(self) -> None:
-        """The link has the deadline."""
-
-    def ask_capabilities(self) -> frozenset[str]:
-        """What the server can do, asked anew: what it said before TLS or before login does not count."""
-        kind, answers = self._imap.capability()
-        self._checkok("CAPABILITY", kind, answers)
-        words = answers[-1].upper().split()
-        self._cached_capabilities = tuple(words)
-        return frozenset(word.decode("ascii") for word in words)
-
-    def offers(self, capability: str) -> bool:
-        """Whether the server had this capability when the connection began."""
-        return capability in self._imap.capabilities
-
-
-def call(link: Link, what: str, action: Callable[[], T], timeout_s: float | None = None) -> T:
-    """What the action gives; it may speak with the server. Refused for a NO or BAD, else StoreError.
-
-    No foreign exception is chained to what is raised: its text may hold the password.
-    """
-    link.begin(timeout_s)
-    try:
-        return action()
-    except StoreError:
-        if link.goodbye is None:
-            raise
-        answer = None
-    except FOREIGN:
-        answer = link.answer
-    if link.goodbye is not None:
-        raise said_goodbye(link.goodbye)
-    if answer is not None and answer.status != b"OK":
-        raise Refused(answer)
-    raise broken(f"its answer cannot be understood ({what})", answer.said if answer else b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +63,16 @@ def log_in(link: Link, endpoint: Endpoint, secret: Secret) -> Account:
     if endpoint.tls is not Tls.NONE and not link.channel.is_secure:
         raise _unsafe("the connection is not protected by TLS")
     link.reader.line_limit, link.reader.literal_limit = LINE_LIMIT, LITERAL_LIMIT
-    # Only the kind of greeting is handed on: nothing said before TLS counts.
-    client = _understood(link, "greeting", lambda: Client(link, endpoint.host, b"* %s ready" % greeting.status))
+    # Of what was said before TLS only the kind of greeting is handed on: nothing else counts.
+    told = () if endpoint.tls is Tls.STARTTLS else _told_in(greeting)
+    ready = b"* %s ready" % greeting.status
+    client = _understood(link, "greeting", lambda: Client(link, endpoint.host, ready, told))
+    capabilities: frozenset[str] = frozenset()
     if greeting.status == b"OK":
         _authenticate(link, client, endpoint, secret)
-    capabilities = _understood(link, "capabilities", client.ask_capabilities)
+        capabilities = _understood(link, "capabilities", client.told_capabilities)
+    if not capabilities:
+        capabilities = _understood(link, "capabilities", client.ask_capabilities)
     text = display(link.scrub(greeting.text).strip(), 80)
     about = link.channel.about + (f" ({text})" if text and endpoint.tls is not Tls.STARTTLS else "")
     return _account(link, client, capabilities, about)
@@ -249,6 +126,12 @@ def _greet(link: Link, endpoint: Endpoint) -> Status:
         # Somebody in between could keep us from ever asking for TLS (CVE-2020-12398).
         raise _unsafe("the server claims that we are logged in already, in clear text")
     return greeting
+
+
+def _told_in(greeting: Status) -> tuple[str, ...]:
+    """The capabilities that the greeting lists; empty where that is not all that the login needs to know."""
+    words = listed(greeting.args) if greeting.code == b"CAPABILITY" and greeting.args.isascii() else ()
+    return words if {"IMAP4REV1", "AUTH=PLAIN"} <= set(words) else ()
 
 
 def _stranger(said: bytes) -> StoreError:

@@ -18,7 +18,8 @@ from ...commands import MailboxStatus
 from ...errors import MailboxError, StoreError
 from ...model import SYSTEM_FLAGS, MailboxName, display
 from ...wire.imap import Quirk, Tagged, quoted, refusal
-from .login import Account, Refused, call
+from .client import Refused, call
+from .login import Account
 
 NUMBER_MAX = 0xFFFFFFFF
 

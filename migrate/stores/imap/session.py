@@ -14,10 +14,11 @@ from typing import ClassVar
 from ...commands import Command, Outcome
 from ...errors import Cause, MailboxError, MigrateError, Retry, StoreError
 from ...model import Endpoint, Secret
+from ...wire.imap import CRLF
 from ..base import Channel
 from .lane import Lane
 from .link import Link, Trace
-from .login import Account, Refused, call, log_in
+from .login import Account, log_in
 from .mailbox import Mailboxes
 from .upload import Job
 
@@ -162,11 +163,15 @@ class ImapSession:
         return self._account
 
     def _log_out(self) -> None:
+        """Says LOGOUT and goes: what was stored was answered, so nothing depends on the goodbye."""
         account = self._account
-        if account is not None:
+        if account is not None and self._lane is not None:
+            line = self._lane.new_tag() + b" LOGOUT"
             try:
-                call(account.link, "LOGOUT", account.client.logout, min(GOODBYE_S, self._timeout_s))
-            except (StoreError, Refused):
+                account.link.begin(min(GOODBYE_S, self._timeout_s))
+                account.link.trace("C", line)
+                account.link.send(line + CRLF)
+            except StoreError:
                 pass  # we are leaving anyway
         self.close()
 
