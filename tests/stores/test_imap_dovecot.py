@@ -159,6 +159,18 @@ def test_what_another_connection_stored_is_found(dovecot: Dovecot, user: str, se
     values(drive(other, CloseDest(0)))
 
 
+def test_what_another_connection_stored_beside_others_is_found_by_the_next_search(
+    dovecot: Dovecot, user: str, session: ImapAppender
+) -> None:
+    # Dovecot answers a NOOP behind the SEARCH that follows it.
+    other = session_at(dovecot.imap_port, user, dovecot.password)
+    values(drive(other, OpenDest(0), OpenMailbox(0, INBOX, create=False)))
+    for count in range(1, 6):
+        values(drive(other, Append(0, INBOX, (letter(ODD[0]),))))
+        assert list(values(drive(session, SearchUids(0, INBOX, 1)))[0]) == list(range(1, count + 1))
+    other.close()
+
+
 def test_a_second_session_sees_uidnext_move(dovecot: Dovecot, user: str, session: ImapAppender) -> None:
     values(drive(session, Append(0, INBOX, tuple(letter(b"N: %d\r\n\r\n" % n) for n in range(250))), CloseDest(0)))
     again = session_at(dovecot.imap_port, user, dovecot.password)

@@ -475,12 +475,72 @@ def search(rig: Rig, low: int) -> Sequence[int] | BaseException:
     [
         ("S: * SEARCH 12 10 11", 10, [10, 11, 12]),
         ("S: * SEARCH 9", 10, []),
-        ("S: * SEARCH 10 11\nS: * 12 EXISTS\nS: * SEARCH 11 12", 10, [10, 11, 12]),
+        ("S: * SEARCH 10 11\nS: * 3 FETCH (FLAGS ())\nS: * SEARCH 11 12", 10, [10, 11, 12]),
     ],
 )
 def test_search_gives_what_is_there_from_low_on(answers: str, low: int, uids: list[int]) -> None:
     rig = opened("LITERAL+", f"C: NOOP\nS: $t OK\nC: UID SEARCH UID {low}:*\n{answers}\nS: $t OK done")
     assert search(rig, low) == uids
+
+
+@pytest.mark.parametrize("news", ["4 EXISTS", "1 RECENT", "2 EXPUNGE"])
+@pytest.mark.parametrize(
+    "answers",
+    [
+        "S: {news}\nS: $a OK\nS: * SEARCH 10\nS: $b OK",
+        "S: $a OK\nS: * SEARCH 10\nS: {news}\nS: $b OK",
+        # Seen: Dovecot 2.3 answers a NOOP behind the command that follows it.
+        "S: * SEARCH 10\nS: {news}\nS: $b OK\nS: $a OK",
+        "S: * SEARCH 10\nS: $b OK\nS: {news}\nS: $a OK",
+        "S: * SEARCH\nS: $b OK\nS: {news}\nS: $a OK",
+    ],
+)
+def test_a_search_beside_which_the_mailbox_changed_is_made_once_more(answers: str, news: str) -> None:
+    text = "C a: NOOP\nC b: UID SEARCH UID 10:*\n" + answers.format(news="* " + news)
+    rig = opened("LITERAL+", text + f"\nC: UID SEARCH UID 10:*\nS: * SEARCH 11 12\nS: * {news}\nS: $t OK")
+    assert search(rig, 10) == [11, 12]
+    assert rig.script.left == []
+
+
+@pytest.mark.parametrize("end", ["S: $a NO\nS: $b OK", "S: $b OK\nS: $a BAD", "S: $b OK\nEND"])
+def test_a_search_without_its_noop_is_none(end: str) -> None:
+    rig = opened("LITERAL+", "C a: NOOP\nC b: UID SEARCH UID 10:*\nS: * SEARCH 10\n" + end)
+    assert isinstance(search(rig, 10), StoreError)
+
+
+NOTHING = "C: NOOP\nS: $t OK\nC: UID SEARCH UID 10:*\nS: * SEARCH\nS: $t OK\n"
+ALL = "C: UID SEARCH ALL\nS: * SEARCH 10\nS: $t OK\n"
+
+
+@pytest.mark.parametrize("told", ["4 EXISTS", "0 EXISTS", "none"])
+def test_a_mailbox_is_empty_where_the_server_says_so_and_finds_nothing(told: str) -> None:
+    is_empty = told == "0 EXISTS"
+    selected = SELECT.replace("S: * 3 EXISTS\n", "" if told == "none" else f"S: * {told}\n")
+    rig = Rig(LOGIN % "LITERAL+" + selected + NOTHING + ("" if is_empty else ALL))
+    *_, outcome = play(rig.session, OpenDest(0), OpenMailbox(0, INBOX, create=False), SearchUids(0, INBOX, 10))
+    assert list(outcome.value) == ([] if is_empty else [10])
+    assert rig.script.left == []
+
+
+def test_what_was_told_of_one_mailbox_says_nothing_of_the_next() -> None:
+    empty, silent = SELECT.replace("* 3 EXISTS", "* 0 EXISTS"), SELECT.replace("S: * 3 EXISTS\n", "")
+    rig = Rig(LOGIN % "LITERAL+" + empty + silent + NOTHING + ALL)
+    again = OpenMailbox(0, INBOX, create=False)
+    *_, outcome = play(rig.session, OpenDest(0), OpenMailbox(0, INBOX, create=False), again, SearchUids(0, INBOX, 10))
+    assert list(outcome.value) == [10]
+
+
+def test_what_came_into_an_empty_mailbox_is_heard_of_wherever_it_is_told() -> None:
+    empty = SELECT.replace("* 3 EXISTS", "* 0 EXISTS")
+    status = 'C: STATUS "INBOX" (UIDNEXT)\nS: * 1 EXISTS\nS: * STATUS INBOX (UIDNEXT 11)\nS: $t OK\n'
+    for text in (
+        empty.replace("S: * OK [UIDNEXT 10] next\n", "") + status + NOTHING,
+        empty + "C: NOOP\nS: * 1 EXISTS\nS: $t OK\n" + NOTHING.partition("OK\n")[2] + NOTHING.partition("OK\n")[2],
+    ):
+        rig = Rig(LOGIN % "LITERAL+" + text + ALL)
+        *_, outcome = play(rig.session, OpenDest(0), OpenMailbox(0, INBOX, create=False), SearchUids(0, INBOX, 10))
+        assert list(outcome.value) == [10]
+        assert rig.script.left == []
 
 
 @pytest.mark.parametrize("nothing", ["S: * SEARCH", "S: * SEARCH ", ""])

@@ -111,23 +111,31 @@ class SearchJob:
         self._answers = 0
         self._is_empty = True  # no uid was named, not even one below
         self._is_last = False
+        self._has_changed = self._is_again = False
+        self._open = 0  # commands
         self._link = link
         self._lane = lane
-        # What was stored just now, or by other connections, may come into view only with a NOOP; and Dovecot
-        # puts a NOOP off while there is a command behind it, so its answer is waited for.
-        lane.ask(b"NOOP", self._search)
+        # What was stored just now, or by other connections, may come into view only with a NOOP. Dovecot puts a NOOP
+        # off while there is a command behind it, and tells behind the SEARCH what came: then that was too early.
+        self._open += 1
+        lane.ask(b"NOOP", self._end, self._watch)
+        self._ask(self._range)
 
-    def _search(self, answer: Tagged) -> None:
-        if answer.status != b"OK":
-            raise refused_to_look(answer)
-        self._ask(b"UID %d:*" % self._low)
+    @property
+    def _range(self) -> bytes:
+        return b"UID %d:*" % self._low
 
     def _ask(self, key: bytes) -> None:
+        self._open += 1
         self._lane.ask(b"UID SEARCH " + key, self._end, self._take, line_limit=SEARCH_LINE)
+
+    def _watch(self, data: Data) -> bool:
+        self._has_changed = self._has_changed or data.name in (b"EXISTS", b"RECENT", b"EXPUNGE")
+        return False
 
     def _take(self, data: Data) -> bool:
         if data.name != b"SEARCH":
-            return False
+            return self._watch(data)
         self._answers += 1
         count = sum(part.count(b" ") for part in data.parts) + 1  # at most so many uids, before they are read
         if len(self._found) + count > SEARCH_UIDS or self._answers > SEARCH_ANSWERS:
@@ -139,7 +147,15 @@ class SearchJob:
     def _end(self, answer: Tagged) -> None:
         if answer.status != b"OK":
             raise refused_to_look(answer)
-        if self._is_empty and not self._is_last:
+        self._open -= 1
+        if self._open:
+            return
+        if self._has_changed and not self._is_again:
+            self._is_again = True
+            self._found, self._is_empty = array("L"), True
+            self._ask(self._range)
+            return
+        if self._is_empty and not self._is_last and self._link.exists != 0:
             # The range holds the last message whatever its uid (RFC 3501 §9): the mailbox is empty, or that is wrong.
             self._is_last = True
             self._ask(b"ALL")
