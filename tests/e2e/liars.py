@@ -62,7 +62,7 @@ class LosesLater(ImapSession):
 
     def do_uid_fetch(self, tokens: list[bytes]) -> None:
         super().do_uid_fetch(tokens)
-        if b"BODY.PEEK[]" in tokens:
+        if any(token.startswith(b"BODY.PEEK[]") for token in tokens):
             served = self._chosen(tokens[0])
             kept: list[Mail] = [m for m in self._mailbox.mails if m.uid not in served or not is_poison(m.octets)]
             self._mailbox.mails[:] = kept

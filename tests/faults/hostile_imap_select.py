@@ -168,18 +168,22 @@ def fetched(rewrite: Rewrite, **more: Any) -> type[LyingImap]:
 
 
 def bodies(rewrite: Callable[[re.Match[bytes]], bytes]) -> type[LyingImap]:
-    """Changes every FETCH response that has a body: (number, uid, octets) of the match."""
-    pattern = re.compile(rb"\* (\d+) FETCH \(UID (\d+) BODY\[\] \{(\d+)\}\r\n")
+    """Changes every FETCH response that has a body: (number, uid, octets) of the match.
+
+    A body that was asked for together with its size keeps that size, as far as it is one.
+    """
+    pattern = re.compile(rb"\* (\d+) FETCH \(UID (\d+) (RFC822\.SIZE \d+ )?BODY\[\](<0>)? \{(\d+)\}\r\n")
 
     def all_bodies(said: bytes) -> bytes:
         out, at = b"", 0
         while match := pattern.search(said, at):
-            end = match.end() + int(match[3])
+            end = match.end() + int(match[5])
             whole = re.compile(rb"(?s)(\d+) (\d+) (.*)").fullmatch(
                 b"%b %b " % (match[1], match[2]) + said[match.end() : end]
             )
             assert whole is not None
-            out += said[at : match.start()] + rewrite(whole)
+            label = b"%bBODY[]%b " % (match[3] or b"", match[4] or b"")
+            out += said[at : match.start()] + rewrite(whole).replace(b"BODY[] ", label)
             at = end + 3  # ")" and the line's end
         return out + said[at:]
 

@@ -202,6 +202,11 @@ class ImapPeer:
             case b"BODY.PEEK[]":
                 self._server.on_served(kept.octets)
                 return b"BODY[] {%d}\r\n%b" % (len(kept.octets), kept.octets)
+        if window := re.fullmatch(rb"BODY\.PEEK\[\]<0\.(\d+)>", item, re.IGNORECASE):
+            octets = kept.octets[: int(window[1])]
+            if len(octets) == len(kept.octets):
+                self._server.on_served(octets)
+            return b"BODY[]<0> {%d}\r\n%b" % (len(octets), octets)
         section = re.fullmatch(rb"BODY\.PEEK\[(HEADER\.FIELDS \(([^)]*)\))\]", item, re.IGNORECASE)
         assert section is not None, item
         octets = header_fields(kept.octets, section[2].decode("ascii").split())

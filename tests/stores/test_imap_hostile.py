@@ -18,6 +18,7 @@ PIECES = [
     "* 1 FETCH (UID 2 BODY[HEADER.FIELDS (A)] {2}\r\nA:)\r\n",
     "* 2 FETCH (UID 1 RFC822.SIZE 3000000)\r\n",
     "* 2 FETCH (UID 1 BODY[]<0> {3}\r\nabc)\r\n",
+    "* 2 FETCH (UID 2 RFC822.SIZE 3 BODY[]<0> {3}\r\nabc)\r\n",
     "* SEARCH 1 2 3\r\n",
     "* SEARCH x\r\n",
     "* 5 EXISTS\r\n",

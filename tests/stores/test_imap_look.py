@@ -74,7 +74,9 @@ def test_a_no_twice_is_an_error_and_never_an_absence() -> None:
     refused = "S: $a NO Server error - Please try again later\n"
     error = headers(opened("LITERAL+", ASK % "1" + refused + AGAIN + ASK % "1" + refused), 1).error
     assert isinstance(error, StoreError)
-    assert isinstance(headers(opened("LITERAL+", ASK % "1" + "S: $a BAD no"), 1).error, StoreError)
+    refused = "S: $a BAD no\n"
+    error = headers(opened("LITERAL+", ASK % "1" + refused + AGAIN + ASK % "1" + refused), 1).error
+    assert isinstance(error, StoreError)
 
 
 def test_a_size_without_header_is_an_error() -> None:
@@ -111,8 +113,9 @@ def test_a_field_name_that_is_none_is_a_fault_of_the_caller() -> None:
             rig.session.submit(FetchHeaders(0, INBOX, [1], (bad,)))
 
 
-def sizes(uids: str, *told: tuple[int, int]) -> str:
-    text = f"C a: UID FETCH {uids} (UID RFC822.SIZE)\n"
+def sizes(uids: str, *told: tuple[int, int], first: bool = True) -> str:
+    """The first look at a few messages, of which only the sizes are told."""
+    text = f"C a: UID FETCH {uids} (UID RFC822.SIZE{FIRST if first else ''})\n"
     return text + "".join(f"S: * 1 FETCH (UID {uid} RFC822.SIZE {size})\n" for uid, size in told) + DONE
 
 
@@ -123,7 +126,51 @@ def body(uid: int, text: str = SERVED_BODY, section: str = "BODY[]") -> str:
     ).replace(")\n", ")\\r\\n\n")
 
 
+FIRST = f" BODY.PEEK[]<0.{look.FIRST}>"
 SMALL = "C a: UID FETCH %s (UID BODY.PEEK[])\n"
+
+
+def whole(uid: int, size: int, text: str = SERVED_BODY, section: str = "BODY[]<0>") -> str:
+    return body(uid, text, section).replace("FETCH (", f"FETCH (RFC822.SIZE {size} ")
+
+
+@pytest.mark.parametrize("piece", [1, 1 << 20])
+@pytest.mark.parametrize("section", ["BODY[]<0>", "BODY[]"])
+def test_a_few_small_messages_come_with_their_sizes(piece: int, section: str) -> None:
+    ask = f"C a: UID FETCH 1:2 (UID RFC822.SIZE{FIRST})\n"
+    text = ask + whole(2, 5, "other", section) + whole(1, len(BODY), SERVED_BODY, section) + DONE
+    rig = opened("LITERAL+", text, piece=piece)
+    assert read_back(rig, 2, 1).value == {2: print_of(b"other"), 1: print_of(BODY)}
+    assert rig.script.left == []
+
+
+@pytest.mark.parametrize("size", [4, 6, 10**6])
+def test_a_first_look_that_does_not_fit_the_size_proves_nothing(size: int) -> None:
+    ask = f"C a: UID FETCH 1 (UID RFC822.SIZE{FIRST})\n"
+    rig = opened("LITERAL+", ask + whole(1, size, "other") + DONE + SMALL % "1" + body(1) + DONE)
+    assert read_back(rig, 1).value == {1: print_of(BODY)}
+    assert rig.script.left == []
+
+
+def test_a_first_look_that_is_full_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look, "FIRST", 5)
+    ask = "C a: UID FETCH 1 (UID RFC822.SIZE BODY.PEEK[]<0.5>)\n"
+    rig = opened("LITERAL+", ask + whole(1, 5, "other") + DONE + SMALL % "1" + body(1) + DONE)
+    assert read_back(rig, 1).value == {1: print_of(BODY)}
+
+
+def test_of_many_messages_the_sizes_come_first() -> None:
+    uids = range(1, look.FEW_UIDS + 2)
+    told = ((uid, 4) for uid in uids)
+    bodies = "".join(body(uid, "same") for uid in uids)
+    rig = opened("LITERAL+", sizes("1:9", *told, first=False) + SMALL % "1:9" + bodies + DONE)
+    assert read_back(rig, *uids).value == {uid: print_of(b"same") for uid in uids}
+
+
+def test_a_server_that_refuses_the_first_look_is_asked_for_sizes_alone() -> None:
+    refused = f"C a: UID FETCH 1 (UID RFC822.SIZE{FIRST})\nS: $a BAD no\n"
+    rig = opened("LITERAL+", refused + AGAIN + sizes("1", (1, 9), first=False) + SMALL % "1" + body(1) + DONE)
+    assert read_back(rig, 1).value == {1: print_of(BODY)}
 
 
 @pytest.mark.parametrize("piece", [1, 1 << 20])
@@ -156,7 +203,7 @@ def test_a_body_that_is_quoted_or_nil_is_what_it_is() -> None:
 
 
 def test_a_uid_that_is_not_there_is_absent_after_a_second_look() -> None:
-    text = sizes("1:2", (1, 9)) + SMALL % "1" + body(1) + DONE + AGAIN + sizes("2")
+    text = sizes("1:2", (1, 9)) + SMALL % "1" + body(1) + DONE + AGAIN + sizes("2", first=False)
     assert read_back(opened("LITERAL+", text), 1, 2).value == {1: print_of(BODY)}
 
 

@@ -23,6 +23,8 @@ from .upload import refused_to_look
 
 CHUNK_UIDS = 500
 WINDOW = 1024 * 1024  # octets of a body asked for at a time
+FEW_UIDS = 8  # whose first octets are asked for together with their sizes
+FIRST = WINDOW // FEW_UIDS  # octets of each
 IN_FLIGHT = 4  # FETCH commands of one job under way
 
 BODY_UIDS = 100
@@ -53,7 +55,7 @@ class _FetchJob:
 
     def _end(self, answer: Tagged, uids: Sequence[int]) -> None:
         # NO may mean that one of them was just expunged (RFC 2180 §4.1.2): what is missing is asked for again.
-        if answer.status == b"BAD" or (answer.status == b"NO" and self._has_asked_again):
+        if answer.status != b"OK" and self._has_asked_again:
             raise refused_to_look(answer)
         self._follow(uids)
         self._close_one()
@@ -138,10 +140,12 @@ class HeadersJob(_FetchJob):
 class ReadBackJob(_FetchJob):
     """Messages whole: sizes first, then small bodies many at a time, and large ones in windows.
 
+    Of a few messages the first octets are asked for with the sizes: for most that is all there is.
     Value: what ``digester`` makes of each, by uid.
     """
 
     sizes = b"UID RFC822.SIZE"  # what is asked for first
+    looks_ahead = True
 
     def __init__(self, lane: Lane, uids: Sequence[int], digester: Callable[[], Digest]) -> None:
         self._digester = digester
@@ -152,8 +156,27 @@ class ReadBackJob(_FetchJob):
 
     def _ask(self, uids: Sequence[int]) -> None:
         self._ask_bodies([uid for uid in uids if uid in self._sizes])
-        for chunk in uid_chunks((uid for uid in uids if uid not in self._sizes), CHUNK_UIDS):
+        unsized = [uid for uid in uids if uid not in self._sizes]
+        if self.looks_ahead and 0 < len(unsized) <= FEW_UIDS and not self._has_asked_again:
+            self._fetch(unsized, self.sizes + b" BODY.PEEK[]<0.%d>" % FIRST, self._take_first, MEMORY_LIMIT)
+            return
+        for chunk in uid_chunks(unsized, CHUNK_UIDS):
             self._fetch(chunk, self.sizes, self._take_size, LITERAL_LIMIT)
+
+    def _take_first(self, fetched: Fetched) -> bool:
+        is_new = self._take_size(fetched)
+        uid, body = fetched.uid, _body(fetched, 0)
+        if is_new and uid is not None and body is not None:
+            octets = body.data or b""
+            # Whole where the size says so too, and fewer came than were asked for. Else it is asked for again, whole.
+            if len(octets) == self._sizes[uid] < FIRST:
+                self._prints[uid] = self._print(octets)
+        return is_new
+
+    def _print(self, octets: bytes) -> Any:
+        digest = self._digester()
+        digest.update(octets)
+        return digest.finish()
 
     def _take_size(self, fetched: Fetched) -> bool:
         uid, size = fetched.uid, fetched.size
@@ -183,9 +206,7 @@ class ReadBackJob(_FetchJob):
         uid = fetched.uid
         if body is None or uid is None or uid in self._prints or not 0 <= self._sizes.get(uid, -1) <= WINDOW:
             return False
-        digest = self._digester()
-        digest.update(body.data or b"")
-        self._prints[uid] = digest.finish()
+        self._prints[uid] = self._print(body.data or b"")
         return True
 
     def _windows(self, uid: int, size: int) -> Callable[[], None]:
@@ -199,7 +220,7 @@ class ReadBackJob(_FetchJob):
         return lambda: _Windows(self._lane, uid, size, digest, end).go_on()
 
     def _follow(self, uids: Sequence[int]) -> None:
-        fresh = [uid for uid in uids if uid in self._sizes and uid not in self._planned]
+        fresh = [uid for uid in uids if uid in self._sizes and uid not in self._planned and uid not in self._prints]
         self._planned.update(fresh)
         self._ask_bodies(fresh)
 

@@ -271,6 +271,7 @@ class FetchJob(ReadBackJob):
     """Messages of one folder, and what the source keeps beside each."""
 
     sizes = b"UID RFC822.SIZE FLAGS INTERNALDATE"
+    looks_ahead = False  # what is copied is what the server gives when it is asked for all of it
 
     def __init__(self, lane: Lane, uids: Sequence[int], collector: Callable[[], Any]) -> None:
         self.kept: dict[int, Fetched] = {}
