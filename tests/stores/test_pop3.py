@@ -82,6 +82,30 @@ def test_a_listing_that_disagrees_is_asked_for_once_more(start: Start, step: int
     assert list(play.value(ListSource())) == [ONE, TWO]
 
 
+LOCKSTEP_LIST = """
+C: UIDL
+S: +OK
+S: 1 aa
+S: 2 bb
+S: 3 cc
+S: .
+C: LIST
+S: +OK
+S: 1 120
+S: 2 200
+S: 3 5
+S: .
+"""
+
+
+def test_in_lock_step_a_listing_that_disagrees_with_the_login_is_asked_for_again_with_stat(opened: Start) -> None:
+    play = opened(LOCKSTEP_LIST + "C: STAT\nS: +OK 3 325\n" + LOCKSTEP_LIST, login=LOCKSTEP)
+    assert len(play.value(ListSource())) == 3
+    assert play.dialogue.left == []
+    play = opened(LOCKSTEP_LIST + "C: STAT\nS: +OK 2 320\n" + LOCKSTEP_LIST, login=LOCKSTEP)
+    assert play.error(ListSource()).cause is Cause.UNUSABLE
+
+
 # --- listing --------------------------------------------------------------------------------
 
 

@@ -258,6 +258,32 @@ def test_a_source_that_may_delete_what_is_fetched_is_known(
     assert start(text).value(OpenSource()).may_delete_on_fetch is expected
 
 
+FLIGHT = """
+S: +OK
+C: CAPA
+S: +OK
+S: PIPELINING
+S: .
+C: USER mrose
+S: +OK
+C: PASS tanstaaf
+S: +OK
+C: CAPA
+C: STAT
+"""
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_where_pipelining_is_known_before_the_login_capa_and_stat_go_together(start: Start, step: int) -> None:
+    play = start(FLIGHT + "S: +OK\nS: UIDL\nS: EXPIRE 0\nS: .\nS: +OK 2 320", step=step)
+    facts = play.value(OpenSource())
+    assert (facts.messages, facts.octets, facts.may_delete_on_fetch) == (2, 320, True)
+    play = start(FLIGHT + "S: -ERR\nS: +OK 0 0", step=step)
+    assert play.value(OpenSource()).messages == 0
+    play = start(FLIGHT + "S: -ERR\nS: -ERR [IN-USE]", step=step)
+    assert play.error(OpenSource()).retry is Retry.LATER
+
+
 @pytest.mark.parametrize(
     ("answer", "cause", "retry"),
     [

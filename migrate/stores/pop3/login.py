@@ -77,8 +77,7 @@ def log_in(link: Link, endpoint: Endpoint, secret: Secret, *, timeout_s: float, 
         # RFC 6856 §2: mail with UTF-8 in its headers is served as it is, not downgraded. A refusal changes nothing.
         link.ask(b"UTF8", timeout_s)
     _authenticate(link, endpoint, secret, before, timeout_s)
-    after = _capabilities(link, timeout_s) if ask_capa else {}
-    stat, _ = link.ask(b"STAT", timeout_s)
+    after, stat = _look(link, before, timeout_s) if ask_capa else ({}, link.ask(b"STAT", timeout_s)[0])
     if not stat.is_ok:
         raise refused_command("STAT", stat)
     messages, octets = parse_stat(stat.text)
@@ -158,7 +157,12 @@ def _first_capabilities(link: Link, timeout_s: float) -> Capabilities:
 
 def _capabilities(link: Link, timeout_s: float) -> Capabilities:
     """What the server can do now; nothing where it does not know CAPA (RFC 2449 §5)."""
-    reply, body = link.ask(b"CAPA", timeout_s)
+    link.put(b"CAPA")
+    return _read_capabilities(link, timeout_s)
+
+
+def _read_capabilities(link: Link, timeout_s: float) -> Capabilities:
+    reply, body = link.read(timeout_s)
     return parse_capabilities(body) if reply.is_ok else {}
 
 
@@ -238,6 +242,15 @@ def _login_refused(reply: Reply, endpoint: Endpoint) -> StoreError:
 
 
 # --- after the login ------------------------------------------------------------------------
+
+
+def _look(link: Link, before: Capabilities, timeout_s: float) -> tuple[Capabilities, Reply]:
+    """What the server can do now, and its reply to STAT: asked together where it said that it takes commands so."""
+    if b"PIPELINING" not in before:
+        return _capabilities(link, timeout_s), link.ask(b"STAT", timeout_s)[0]
+    link.put(b"CAPA")
+    link.put(b"STAT")
+    return _read_capabilities(link, timeout_s), link.read(timeout_s)[0]
 
 
 def refused_command(name: str, reply: Reply) -> StoreError:

@@ -152,7 +152,7 @@ class Pop3Reader:
             return _not_open()
         match command:
             case ListSource():
-                return list_all(self._account.facts.has_uids, self.quirks)
+                return list_all(self._account.facts, self.quirks, can_pipeline=self._account.can_pipeline)
             case Fetch(ref=ref):
                 return fetch(ref, lambda: Collector(self._digester, self._spill_dir), self._link.scrub)
             case _:

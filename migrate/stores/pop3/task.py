@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
 
-from ...commands import Command, Outcome
+from ...commands import Command, Outcome, SourceFacts
 from ...errors import Cause, MessageError, MigrateError, Retry, StoreError
 from ...model import Message, MessageRef
 from ...wire.pop3 import Block, Event, Listing, ListLines, Quirk, Reply, UidlLines, join_listings, parse_stat
@@ -111,10 +111,13 @@ def stay() -> Steps:
     yield (b"NOOP",)
 
 
-def list_all(has_uids: bool, quirks: Counter[Quirk]) -> Steps:
-    """STAT, UIDL and LIST -> Listing. Asked once more when the three do not agree."""
-    for _ in range(2):
-        listing = yield from _list_once(has_uids, quirks)
+def list_all(facts: SourceFacts, quirks: Counter[Quirk], *, can_pipeline: bool) -> Steps:
+    """STAT, UIDL and LIST -> Listing. Asked once more when the three do not agree.
+
+    STAT costs a round trip where commands cannot be pipelined: there the one of the login counts first.
+    """
+    for known in (None if can_pipeline else facts.messages, None):
+        listing = yield from _list_once(facts.has_uids, quirks, known)
         if listing is not None:
             return listing
     raise StoreError(
@@ -125,15 +128,23 @@ def list_all(has_uids: bool, quirks: Counter[Quirk]) -> Steps:
     )
 
 
-def _list_once(has_uids: bool, quirks: Counter[Quirk]) -> Generator[Sequence[bytes], Event, Listing | None]:
-    stat = yield (b"STAT", b"UIDL", b"LIST") if has_uids else (b"STAT", b"LIST")
-    assert isinstance(stat, Reply)
-    if not stat.is_ok:
-        raise refused_command("STAT", stat)
-    messages, _ = parse_stat(stat.text)
+def _list_once(
+    has_uids: bool, quirks: Counter[Quirk], messages: int | None
+) -> Generator[Sequence[bytes], Event, Listing | None]:
+    lines: Sequence[bytes] = (b"UIDL", b"LIST") if has_uids else (b"LIST",)
+    if messages is None:
+        stat = yield (b"STAT", *lines)
+        lines = ()
+        assert isinstance(stat, Reply)
+        if not stat.is_ok:
+            raise refused_command("STAT", stat)
+        messages, _ = parse_stat(stat.text)
     limit = messages + _SPARE_LINES
-    uidl = (yield from _read_body("UIDL", UidlLines(limit=limit))) if has_uids else None
-    sizes = yield from _read_body("LIST", ListLines(limit=limit))
+    uidl = None
+    if has_uids:
+        uidl = yield from _read_body("UIDL", UidlLines(limit=limit), lines)
+        lines = ()
+    sizes = yield from _read_body("LIST", ListLines(limit=limit), lines)
     listing = join_listings(messages, uidl, sizes)
     for body in (uidl, sizes):
         if body is not None:
@@ -141,9 +152,9 @@ def _list_once(has_uids: bool, quirks: Counter[Quirk]) -> Generator[Sequence[byt
     return listing
 
 
-def _read_body(name: str, body: _Body) -> Generator[Sequence[bytes], Event, _Body | None]:
-    """The body of UIDL or LIST, None when the server refuses the command."""
-    reply = yield ()
+def _read_body(name: str, body: _Body, lines: Sequence[bytes]) -> Generator[Sequence[bytes], Event, _Body | None]:
+    """The body of UIDL or LIST, None when the server refuses the command. ``lines`` are sent first."""
+    reply = yield lines
     assert isinstance(reply, Reply)
     if not reply.is_ok:
         if is_busy(reply):
