@@ -34,7 +34,6 @@ from ..state import (
 )
 from ..stores import net
 from ..stores.base import Channel, Session
-from ..stores.imap import ImapAppender, ImapReader
 from ..stores.mbox import MboxAppender, MboxReader, check, count_lost
 from ..stores.pop3 import Pop3Reader, Pop3Releaser
 from .loop import Driver
@@ -262,6 +261,8 @@ def _opener(
         if isinstance(command, OpenDest):
             if job.dest.path is not None:
                 return _mbox_appender(job, job.dest.path)
+            from ..stores.imap import ImapAppender  # imapclient is heavy, and a backup of a POP3 account needs none
+
             return ImapAppender(
                 job.dest,
                 dest_secret,
@@ -272,8 +273,10 @@ def _opener(
             )
         if job.source.path is not None:
             return MboxReader(job.source.path, Digester, spill_dir, wanted=job.wanted)
-        kind: type[Pop3Reader] | type[ImapReader] = Pop3Releaser if command.may_release else Pop3Reader
+        kind: Callable[..., Session] = Pop3Releaser if command.may_release else Pop3Reader
         if job.source.protocol is Wire.IMAP:
+            from ..stores.imap import ImapReader
+
             kind = ImapReader
         return kind(
             job.source,

@@ -57,10 +57,20 @@ def test_help_imports_nothing_heavy(words: list[str]) -> None:
         "except SystemExit as end:\n    assert not end.code\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
     )
-    # Coverage, when it measures, imports some of them itself.
+    assert said_by(code) == "[]"
+
+
+def said_by(code: str) -> str:
+    """What this program says on stderr."""
+    # Coverage, when it measures, imports some of what is looked for itself.
     bare = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=bare)
-    assert done.stderr.strip() == "[]"
+    return done.stderr.strip()
+
+
+def test_imapclient_is_imported_only_for_a_session_that_needs_it() -> None:
+    code = "import sys, migrate.cli.backup, migrate.driver.job\nprint('imapclient' in sys.modules, file=sys.stderr)\n"
+    assert said_by(code) == "False"
 
 
 @pytest.mark.parametrize(
