@@ -8,7 +8,7 @@ breaks, every command it still owes ends with the same StoreError.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -333,6 +333,16 @@ class Books(Protocol):
     def mark_vanished(self) -> int:
         """Turns open LISTED and SET_ASIDE rows that the listing lacks, and that are not spooled,
         into GONE; RELEASING rows that it lacks into RELEASED. Value: how many became GONE."""
+
+    def has_baseline(self) -> bool:
+        """Whether ``skip`` was called once for all that a listing showed."""
+
+    def skip(self, reason: str, uids: Collection[bytes] | None) -> int:
+        """Turns rows LISTED of the source session's listing into SKIPPED: those of these UIDLs, or (None) all.
+
+        Neither spooled ones nor those whose UIDL does not tell them from others (Work.is_unsure). Durable. Value:
+        how many.
+        """
 
     def next_work(self, limit: int, after: int) -> list[Work]:
         """Work to copy: rows LISTED or SET_ASIDE of the listing (or spooled), and unsure ones,

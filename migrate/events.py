@@ -43,6 +43,14 @@ class Listed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Skipped(Event):
+    """So many messages of the listing are done without being fetched, because the person asked for it."""
+
+    messages: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Settling(Event):
     """We wait: an upload of a dead connection may still land. ``left_s`` counts down to 0."""
 

@@ -442,3 +442,5 @@ class Policy:
     settle_s: float = 60.0
     accept_missing: bool = False
     dry_run: bool = False
+    baseline: bool = False  # what the source lists at first is marked as done without being fetched
+    already: tuple[tuple[str, frozenset[bytes]], ...] = ()  # and so are these UIDLs; with the reason, for people

@@ -15,6 +15,7 @@ from ..errors import Cause, Exit, MigrateError, StateError, StoreError, UsageErr
 from ..events import Event
 from ..model import INBOX, Dedupe, Endpoint, MailboxName, Mark, Policy, Protocol, Secret, Tls, Verify
 from . import logfile, report, texts
+from .already import already_had
 from .face import Face, Manner
 from .redact import Redactor
 from .signals import Signals, Stoppable
@@ -173,6 +174,8 @@ def policy_of(options: argparse.Namespace, source: Endpoint, dest: Endpoint) -> 
         settle_s=options.settle,
         accept_missing=options.accept_missing,
         dry_run=options.dry_run,
+        baseline=options.baseline,
+        already=already_had(options.already_have, source),
     )
 
 

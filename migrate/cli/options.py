@@ -200,6 +200,7 @@ def _add_migrate(parser: Parser) -> None:
         help="read or unread; auto: the marks in the headers decide, else unread (default: auto)")  # fmt: skip
     add("--verify", type=_one_of("sample", "full"), default="sample", metavar="sample|full",
         help="how much the destination serves back for comparison (default: sample)")  # fmt: skip
+    _add_had(add)
     add("--limit", type=_whole(1), metavar="N", help="copy at most N messages in this run")
     add("--accept-missing", action="store_true",
         help="messages that left the source before they were copied are recorded as gone")  # fmt: skip
@@ -236,13 +237,14 @@ def _add_backup(parser: Parser) -> None:
     add("--layout", type=_one_of("month", "year", "one"), default="month", metavar="month|year|one",
         help="a new file for each month, each year, or never (default: month)")  # fmt: skip
     _add_dedupe(add, "off")
+    _add_had(add)
     add("--limit", type=_whole(1), metavar="N", help="copy at most N messages in this run")
     add("--accept-missing", action="store_true",
         help="messages that left the source before they were copied are recorded as gone")  # fmt: skip
     _add_link(parser.add_argument_group("connections"), "source")
     _add_talk(parser, "say more: each message set aside, each duplicate")
     # No upload of a dead run can arrive later, and reading back costs nothing here.
-    given = {"dry_run", "limit", "accept_missing"}
+    given = {"dry_run", "limit", "accept_missing", "baseline", "already_have"}
     left = {name: value for name, value in _UNASKED.items() if name not in given}
     parser.set_defaults(**left | {"verify": "full", "settle": 0.0}, folder=None, dest_password="prompt", dest_pin=None)
 
@@ -297,6 +299,8 @@ _UNASKED: dict[str, Any] = {
     "verify": "sample",
     "limit": None,
     "accept_missing": False,
+    "baseline": False,
+    "already_have": [],
     "delete_after": None,
     "max_delete": None,
     "connections": None,
@@ -324,6 +328,14 @@ def _add_place(group: argparse._ArgumentGroup) -> None:
 def _add_dedupe(add: Callable[..., Any], default: str) -> None:
     add("--dedupe", type=_one_of("content", "message-id", "off"), default=default, metavar="content|message-id|off",
         help=f"which messages are the same (default: {default})")  # fmt: skip
+
+
+def _add_had(add: Callable[..., Any]) -> None:
+    add("--baseline", action="store_true",
+        help="only the first time: mark what is at the source now as done, without fetching it")  # fmt: skip
+    add("--already-have", metavar="FILE", action="append", default=[],
+        help="mark as done what another program fetched, by its list of UIDLs: of getmail (oldmail-...), "
+        "fetchmail (.fetchids), mpop or Thunderbird (popstate.dat); may be repeated")  # fmt: skip
 
 
 def _add_settle(group: argparse._ArgumentGroup) -> None:

@@ -29,7 +29,7 @@ def books(tally: Tally, copied: int | None = None, octets: int = 0) -> list[str]
         (tally.copied, f"copied ({size(tally.octets)})"),
         (tally.there, "already there"),
         (tally.duplicate, "duplicate, not copied"),
-        (tally.skipped, "skipped"),
+        (tally.skipped, "skipped: not fetched, as --baseline or --already-have asked"),
         (tally.set_aside, "set aside"),
         (tally.gone, "gone from the source before they were copied"),
         (tally.open, "still open"),

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..config import default_state_path, parse_endpoint, state_directory
 from ..errors import EXIT_PRECEDENCE, Exit, StateError, UsageError
+from ..events import Skipped
 from ..model import Checkpoint, display
 from ..state import StateReader, Summary, read_state, rebind
 from . import report, texts
@@ -69,6 +70,8 @@ def page(reader: StateReader) -> Iterator[str]:
     yield f"State: {display(str(summary.path), 1000)}"
     yield _last_run(summary)
     yield from report.books(summary.tally)
+    for reason, count in reader.skipped().items():
+        yield texts.skipped(Skipped(count, display(reason, 1000)))
     if not summary.tally.set_aside:
         return
     yield ""
@@ -113,6 +116,7 @@ def facts(reader: StateReader) -> dict[str, Any]:
         "tally": asdict(summary.tally),
         "stages": {stage.value: count for stage, count in summary.stages.items()},
         "mailboxes": [{**asdict(box), "name": display(str(box.name))} for box in summary.mailboxes],
+        "skipped": reader.skipped(),
         "set_aside": [asdict(one) for one in reader.set_aside()],
         "not_copied": [_twinned(row, twin) for row, twin in reader.not_copied()],
         "altered": [

@@ -29,6 +29,7 @@ from ..events import (
     Scanned,
     SetAside,
     Settling,
+    Skipped,
     Stopping,
 )
 from ..recount import FAULTS
@@ -97,6 +98,8 @@ def line(event: Event) -> Line | None:
             return Line(NORMAL, sentence(f"connected to the {event.end}: {event.greeting}"))
         case Listed():
             return Line(NORMAL, _listed(event))
+        case Skipped():
+            return Line(NORMAL, skipped(event))
         case Counting():
             octets = f" ({size(event.octets)})" if event.octets else ""
             return Line(NORMAL, f"To be read from the {event.end}: {count(event.messages)}{octets}.")
@@ -208,6 +211,14 @@ def _twin(event: Duplicate) -> str:
     if event.twin is None:
         return where or "a message of the destination"
     return which(event.twin, event.twin_uidl) + (f", {where}" if where else "")
+
+
+def skipped(event: Skipped) -> str:
+    """What was marked as done without being fetched, and why."""
+    if event.messages == 1:
+        return f"1 message is marked as done and not fetched: {event.reason}."
+    why = event.reason.replace("it was", "they were").replace("has it", "has them")
+    return f"{count(event.messages)} are marked as done and not fetched: {why}."
 
 
 def _listed(event: Listed) -> str:

@@ -35,6 +35,7 @@ class Run:
     began: Instant | None = None
     fetched_at: float = 0.0  # wall time of the listing, for dates that nothing else tells
     is_stopping: bool = False
+    has_skipped: bool = False  # what a person does not want fetched is marked: what comes later is new
     has_worked: bool = False  # both ends were reached and the source was listed
     deletion_off: str = ""  # why nothing may be deleted in this run; empty: it may
     source: SourceFacts | None = None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..commands import ListingFacts, ListSource, OpenSource
-from ..errors import Cause, Retry, StoreError
-from ..events import Connected, Gone, Listed, Notice
+from ..errors import Cause, Retry, StoreError, UsageError
+from ..events import Connected, Gone, Listed, Notice, Skipped
 from .run import Run, Steps
 
 LONGEST_LOGIN_DELAY_S = 300
+BEFORE = "it was at the source before the baseline"
+ARE_COPIED = "are copied all the same: only their content will tell that they are not new"
 
 
 def open_source(run: Run, *, may_release: bool) -> Steps[None]:
@@ -23,8 +27,40 @@ def open_source(run: Run, *, may_release: bool) -> Steps[None]:
 def take_listing(run: Run) -> Steps[ListingFacts]:
     refs = yield from run.do(ListSource())
     listing = yield from run.ask(lambda books: books.record_listing(refs))
+    skipped = yield from _skip(run, listing)
+    listing = replace(listing, open=listing.open - skipped, done=listing.done + skipped)
     run.emit(Listed(listing.messages, listing.octets, listing.new, listing.done, listing.open, listing.unsure))
     return listing
+
+
+def _skip(run: Run, listing: ListingFacts) -> Steps[int]:
+    """How many messages of the listing are done from now on, because the person does not want them fetched."""
+    before, is_first = 0, not run.has_skipped
+    if not listing.messages and listing.vanished_open:
+        return 0  # an error, not a fact
+    run.has_skipped = True
+    if run.policy.baseline and is_first:
+        before = yield from run.ask(lambda books: books.skip(BEFORE, None))
+        run.emit(Skipped(before, BEFORE))
+        if listing.unsure:
+            run.emit(Notice(f"Messages without a UIDL of their own ({listing.unsure:,}) {ARE_COPIED}."))
+    for reason, uids in run.policy.already:
+        count = yield from run.ask(lambda books, reason=reason, uids=uids: books.skip(reason, uids))  # type: ignore[misc]
+        if count or is_first:
+            run.emit(Skipped(count, reason))
+        before += count
+    return before
+
+
+def check_baseline(run: Run) -> Steps[None]:
+    """UsageError where a baseline was drawn before: what is new since then would never be copied."""
+    if not run.policy.baseline or run.has_skipped:
+        return
+    if (yield from run.ask(lambda books: books.has_baseline())):
+        raise UsageError(
+            "--baseline was given before: once more, it would leave out what has come since",
+            hint="Leave it out: from now on what is new is copied.",
+        )
 
 
 def check_listing(run: Run, listing: ListingFacts) -> Steps[None]:

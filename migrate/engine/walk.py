@@ -20,7 +20,7 @@ from .proof import prove_rest
 from .recover import NOT_SEEN_YET, claim, give_up, look_at, look_for_doubles, not_placed, recover, scan, settle
 from .release import confirm, release
 from .run import DAY_S, Run, Steps, Stopped, said
-from .session import check_listing, may_list_again, may_quit, open_source, take_listing
+from .session import check_baseline, check_listing, may_list_again, may_quit, open_source, take_listing
 from .transfer import Transfer
 
 RETRIES = 5  # passes that achieve nothing before the run gives up
@@ -129,6 +129,7 @@ def _one_pass(run: Run) -> Steps[None]:
     run.taken.clear()
     run.mailboxes.clear()
     run.uses_spool = False
+    yield from check_baseline(run)
     yield from _open_destination(run)
     if run.policy.dry_run:
         yield from dry_run(run)

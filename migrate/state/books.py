@@ -6,7 +6,7 @@ durable when it returns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from operator import itemgetter
 from typing import Any
@@ -113,6 +113,12 @@ class State:
 
     def accept_missing(self) -> int:
         return self._listing.mark_vanished(self._session)
+
+    def has_baseline(self) -> bool:
+        return self._db.meta("baseline") is not None
+
+    def skip(self, reason: str, uids: Collection[bytes] | None) -> int:
+        return self._listing.skip(reason, uids, None if uids is not None else self._clock())
 
     def next_work(self, limit: int, after: int) -> list[Work]:
         return self._bindings.next_work(limit, after)

@@ -15,7 +15,7 @@ the UIDL in the listing than rows that are not yet released.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from ..commands import ListingFacts
@@ -225,6 +225,23 @@ class Listing:
             f" FROM unsure u JOIN message m ON m.uid = u.uid WHERE {which} GROUP BY u.uid)"
         ).fetchone()[0]
         return int(known - shown - unsure)
+
+    def skip(self, reason: str, uids: Collection[bytes] | None, baseline: float | None) -> int:
+        """How many LISTED rows became SKIPPED: those of these UIDLs, or all; ``baseline``: noted as the time of it."""
+        named = "" if uids is None else " AND b.uid IN (SELECT uid FROM named)"
+        with self._db.transaction() as c:
+            c.executemany("INSERT OR IGNORE INTO named VALUES (?)", ((uid,) for uid in uids or ()))
+            skipped = f"'{Stage.SKIPPED.value}'"
+            changed = c.execute(
+                f"UPDATE message SET stage = {skipped}, reason = ?1, seal = {sealed(stage=skipped, reason='?1')}"
+                f" WHERE stage = '{Stage.LISTED.value}' AND NOT is_spooled AND uid_dest IS NULL AND EXISTS"
+                f" (SELECT 1 FROM bound b WHERE b.row = message.id AND NOT b.is_unsure{named})",
+                (reason,),
+            ).rowcount
+            c.execute("DELETE FROM named")
+            if baseline is not None:
+                self._db.set_meta("baseline", baseline)
+        return int(changed)
 
     def mark_vanished(self, session: int) -> int:
         """How many open rows became GONE because the listing lacks them; RELEASING ones became RELEASED.

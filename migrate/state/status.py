@@ -132,6 +132,12 @@ class StateReader:
         for row in self._db.checkpoints("WHERE m.stage = 'set aside' ORDER BY m.id"):
             yield Aside(row.id, display(row.uid), display(row.reason, 1000), row.attempts)
 
+    def skipped(self) -> dict[str, int]:
+        """How many messages were marked as done without being fetched, by reason."""
+        return dict(
+            self._db.ask("SELECT reason, count(*) FROM message WHERE stage = 'skipped' GROUP BY reason ORDER BY reason")
+        )
+
     def not_copied(self) -> Iterator[tuple[Checkpoint, Checkpoint | None]]:
         """Every message that was not copied because the destination has it, and the message whose copy serves both."""
         for row in self._db.checkpoints("WHERE m.origin IN ('twin', 'there') ORDER BY m.id"):
