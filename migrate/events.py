@@ -306,3 +306,42 @@ class Checked(Event):
     octets: int  # of the files
     damaged: int  # events Damaged before this one
     exit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prunable(Event):
+    """A file of a backup that a rule takes: it is deleted next, or would be."""
+
+    file: str
+    messages: int
+    octets: int
+    since: str | None  # the oldest internal date of its messages, and the newest
+    until: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spared(Event):
+    """A file that the rule takes and that stays."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning(Event):
+    """Said before the first file is deleted: how many will be."""
+
+    files: int
+    messages: int
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned(Event):
+    """How much was deleted from a backup, or would be."""
+
+    is_deleted: bool
+    files: int
+    messages: int
+    octets: int
+    exit: int

@@ -32,6 +32,10 @@ def run(argv: Sequence[str]) -> Exit:
             from . import status
 
             return status.run(options)
+        if options.command == "schedule":
+            from . import schedule
+
+            return schedule.run(options)
         _forbid_dumps()
         if options.command in ("backup", "restore"):
             from . import backup
@@ -41,6 +45,10 @@ def run(argv: Sequence[str]) -> Exit:
             from . import verify
 
             return verify.run(options)
+        if options.command == "prune":
+            from . import prune
+
+            return prune.run(options)
         if options.command == "rebuild":
             from . import rebuild
 

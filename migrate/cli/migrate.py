@@ -138,12 +138,12 @@ def job_of(options: argparse.Namespace) -> Job:
         source=source,
         dest=dest,
         policy=policy_of(options, source, dest),
-        state_path=_path(options.state, "--state") or default_state_path(source, dest),
+        state_path=path_of(options.state, "--state") or default_state_path(source, dest),
         source_password=parse_secret_ref(options.source_password, side="source"),
         dest_password=parse_secret_ref(options.dest_password, side="destination"),
         allow_clear=allow_clear,
-        trace_path=_path(options.trace, "--trace"),
-        log_path=_path(options.log_file, "--log-file"),
+        trace_path=path_of(options.trace, "--trace"),
+        log_path=path_of(options.log_file, "--log-file"),
     )
 
 
@@ -212,7 +212,7 @@ def _pinned(endpoint: Endpoint, pin: str | None, option: str) -> Endpoint:
     return replace(endpoint, pin=octets)
 
 
-def _path(text: str | None, option: str) -> Path | None:
+def path_of(text: str | None, option: str) -> Path | None:
     if text is None:
         return None
     if not text or "\0" in text:

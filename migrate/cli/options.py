@@ -12,10 +12,11 @@ from typing import Any, NoReturn
 
 from .. import __version__
 from ..errors import UsageError
+from .keeping import add_prune, add_schedule
 
-COMMANDS = ("migrate", "backup", "restore", "verify", "rebuild", "status")
+COMMANDS = ("migrate", "backup", "restore", "verify", "prune", "schedule", "rebuild", "status")
 NOT_YET = ("doctor", "login")
-_ALL = "migrate, backup, restore, verify, rebuild and status"
+_ALL = "migrate, backup, restore, verify, prune, schedule, rebuild and status"
 
 EXIT_CODES = """\
 exit codes (tens tell the side):
@@ -164,6 +165,8 @@ def _build() -> tuple[Parser, dict[str, Parser]]:
         epilog=f"{ENDPOINTS}\n\n{EXIT_CODES}",
     )
     _add_verify(verify)
+    prune = add_prune(places, EXIT_CODES, _add_talk)
+    schedule = add_schedule(places, ENDPOINTS)
     rebuild = places.add_parser(
         "rebuild",
         help="make a new state file where the old one is lost or damaged",
@@ -184,6 +187,8 @@ def _build() -> tuple[Parser, dict[str, Parser]]:
         "backup": backup,
         "restore": restore,
         "verify": verify,
+        "prune": prune,
+        "schedule": schedule,
         "rebuild": rebuild,
         "status": status,
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..commands import Tally
 from ..errors import Exit, MigrateError, StoreError
-from ..events import Checked, Recounted, SetAside, WouldDo
+from ..events import Checked, Pruned, Recounted, SetAside, WouldDo
 from ..model import display
 from . import logfile
 from .texts import NOTHING_COPIED, count, sentence, size, trouble, which
@@ -104,6 +104,14 @@ def checked(event: Checked) -> str:
     """What was read of a backup, and how much of it is not as it was stored."""
     read = f"Read {count(event.messages)} in {count(event.files, 'file')} ({size(event.octets)})"
     return f"{read}; {count(event.damaged, 'fault')}." if event.damaged else f"{read}."
+
+
+def pruned(event: Pruned) -> str:
+    """What was deleted from a backup, or would be."""
+    if not event.files:
+        return "Nothing is old enough to be deleted." if event.is_deleted else "Nothing would be deleted."
+    what = f"{count(event.files, 'file')} with {count(event.messages)} ({size(event.octets)}) from the backup"
+    return f"Deleted {what}." if event.is_deleted else f"Would delete {what}. Nothing was deleted."
 
 
 def rebuilt(tally: Tally) -> list[str]:

@@ -24,12 +24,15 @@ from ..events import (
     Kept,
     Listed,
     Notice,
+    Prunable,
+    Pruning,
     Reconnecting,
     SameId,
     Scanned,
     SetAside,
     Settling,
     Skipped,
+    Spared,
     Stopping,
 )
 from ..recount import FAULTS
@@ -134,6 +137,13 @@ def line(event: Event) -> Line | None:
             return Line(ALWAYS, STOPPING)
         case Damaged():
             return Line(ALWAYS, _damaged(event))
+        case Prunable():
+            return Line(ALWAYS, _prunable(event))
+        case Spared():
+            return Line(NORMAL, ended(f"{event.file} stays: {event.reason}"))
+        case Pruning():
+            files, messages = count(event.files, "file"), count(event.messages)
+            return Line(ALWAYS, f"Will now delete {files} with {messages} ({size(event.octets)}) from the backup.")
         case _:
             return _about_one_message(event)
 
@@ -204,6 +214,14 @@ def _damaged(event: Damaged) -> str:
     uid = "" if event.uid is None else f", uid {event.uid}"
     message = f" (SHA-256 {event.message})" if event.message else ""
     return ended(f"{event.file}{offset}{uid}{message}: {event.what}")
+
+
+def _prunable(event: Prunable) -> str:
+    """One file that goes, with what is in it."""
+    dates = ""
+    if event.since is not None and event.until is not None:
+        dates = f", dated {event.since[:10]} to {event.until[:10]}"
+    return f"{event.file}: {count(event.messages)} ({size(event.octets)}){dates}."
 
 
 def _twin(event: Duplicate) -> str:

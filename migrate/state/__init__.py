@@ -7,11 +7,12 @@ is for simulators. ``rebuilding`` makes a new file in place of a lost one;
 """
 
 from .books import State
+from .lock import no_run
 from .opening import has_state, open_memory, open_state, rebind, rehearsal
 from .rebuilding import NewState, Rebuilding, rebuilding
 from .replace import set_aside
 from .sheet import TemporarySheet
-from .status import Aside, MailboxSummary, StateReader, Summary, read_state, unfinished_elsewhere
+from .status import Aside, MailboxSummary, StateReader, Summary, read_state, state_files, unfinished_elsewhere
 
 __all__ = [
     "Aside",
@@ -23,6 +24,7 @@ __all__ = [
     "Summary",
     "TemporarySheet",
     "has_state",
+    "no_run",
     "open_memory",
     "open_state",
     "read_state",
@@ -30,5 +32,6 @@ __all__ = [
     "rebuilding",
     "rehearsal",
     "set_aside",
+    "state_files",
     "unfinished_elsewhere",
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -77,6 +79,18 @@ class RunLock:
 
     def release(self) -> None:
         os.close(self._handle)
+
+
+@contextmanager
+def no_run(paths: Iterable[Path]) -> Iterator[None]:
+    """No run begins on these state files meanwhile. StateError(STATE_LOCKED) when one is under way."""
+    with ExitStack() as held:
+        for path in paths:
+            lock = RunLock(path.with_name(path.name + ".lock"))
+            held.callback(lock.release)
+            if lock.left_behind:
+                held.callback(lock.leave, lock.left_behind)
+        yield
 
 
 def is_held(path: Path) -> bool:

@@ -23,6 +23,7 @@ from .schema import APPLICATION_ID, MAGIC, quoted
 
 _RELEASED = quoted(Stage.RELEASING, Stage.RELEASED)
 _SAFE = quoted(Stage.VERIFIED, Stage.RELEASING, Stage.RELEASED)
+_UNPROVEN = quoted(Stage.INTENDED, Stage.APPENDED)
 _NOT_SAFE = quoted(Stage.LISTED, Stage.INTENDED, Stage.APPENDED, Stage.SET_ASIDE)
 
 
@@ -186,6 +187,15 @@ class StateReader:
         rows = self._db.ask("SELECT mailbox, max(uid_dest) FROM message WHERE uid_dest IS NOT NULL GROUP BY mailbox")
         return {names[number]: uid for number, uid in rows}
 
+    def unproven(self) -> dict[MailboxName, int]:
+        """By mailbox of the destination, the lowest uid of a copy that may be there and was not read back yet."""
+        names = self._db.mailboxes()
+        rows = self._db.ask(
+            "SELECT mailbox, min(coalesce(uid_dest, uidnext, 1)) FROM message WHERE mailbox IS NOT NULL"
+            f" AND stage IN ({_UNPROVEN}) GROUP BY mailbox"
+        )
+        return {names[number]: uid for number, uid in rows}
+
     def unfinished(self) -> int:
         """How many messages are neither verified at the destination nor done otherwise."""
         return int(self._db.one(f"SELECT count(*) FROM message WHERE stage IN ({_NOT_SAFE})"))
@@ -210,10 +220,8 @@ def read_state(path: Path) -> StateReader:
 
 def unfinished_elsewhere(path: Path, source_account: str) -> str:
     """Why nothing may be deleted at this source: another state file beside this one still needs it. Empty: nothing."""
-    with translated(path):
-        others = sorted(other for other in path.parent.glob("*") if other != path) if path.parent.is_dir() else []
-    for other in others:
-        if not _is_state_file(other) or is_set_aside(other):
+    for other in state_files(path.parent):
+        if other == path:
             continue
         try:
             with read_state(other) as reader:
@@ -224,6 +232,13 @@ def unfinished_elsewhere(path: Path, source_account: str) -> str:
         if count:
             return f"another state file of the same source still has {count:,} messages that are not verified: {other}"
     return ""
+
+
+def state_files(directory: Path) -> list[Path]:
+    """The state files that stand in a directory, without those that a rebuild set aside."""
+    with translated(directory):
+        found = sorted(directory.glob("*")) if directory.is_dir() else []
+    return [path for path in found if _is_state_file(path) and not is_set_aside(path)]
 
 
 def _is_state_file(path: Path) -> bool:

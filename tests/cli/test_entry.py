@@ -44,6 +44,8 @@ def popferry(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
         ["backup", "--help"],
         ["restore", "--help"],
         ["verify", "--help"],
+        ["prune", "--help"],
+        ["schedule", "--help"],
         ["rebuild", "--help"],
         ["status", "--help"],
         ["--version"],
@@ -94,10 +96,18 @@ def test_version(words: list[str]) -> None:
 
 # words, a part of the first line, a part of the second
 WRONG: list[tuple[list[str], str, str]] = [
-    ([], "expected a command: migrate, backup, restore, verify, rebuild or status.", "popferry --help"),
+    (
+        [],
+        "expected a command: migrate, backup, restore, verify, prune, schedule, rebuild or status.",
+        "popferry --help",
+    ),
     (["migarte", SRC, DST], "the first word is not a command", "Did you mean migrate?"),
     (["xyzzy"], "the first word is not a command", "popferry migrate SOURCE DEST"),
-    (["doctor", SRC], "popferry doctor is not there yet", "migrate, backup, restore, verify, rebuild and status"),
+    (
+        ["doctor", SRC],
+        "popferry doctor is not there yet",
+        "migrate, backup, restore, verify, prune, schedule, rebuild and status",
+    ),
     (["backup", SRC], "expected DIR", "popferry backup --help"),
     (["backup", SRC, "d", "--delete-after", "verified"], "there is no option --delete-after", ""),
     (["backup", SRC, "d"], "--source-password: there is no terminal", "file:PATH"),

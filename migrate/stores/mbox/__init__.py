@@ -2,11 +2,26 @@
 
 DIR/INBOX/2026-11.mbox          mboxrd (wire.mbox), opened directly by other mail programs
 DIR/INBOX/2026-11.mbox.index    one checked JSON line for each message (stores.mbox.index)
+DIR/INBOX/pruned.index          one for each file that a person has deleted (stores.mbox.pruned)
 """
 
 from .appender import MboxAppender
 from .check import Finding, Sum, check
 from .folder import LAYOUTS, count_lost
+from .prune import Old, Rule, Spared, has_periods, prune
 from .reader import MboxReader
 
-__all__ = ["LAYOUTS", "Finding", "MboxAppender", "MboxReader", "Sum", "check", "count_lost"]
+__all__ = [
+    "LAYOUTS",
+    "Finding",
+    "MboxAppender",
+    "MboxReader",
+    "Old",
+    "Rule",
+    "Spared",
+    "Sum",
+    "check",
+    "count_lost",
+    "has_periods",
+    "prune",
+]

@@ -15,6 +15,7 @@ from . import disk
 from .index import Entry
 from .lock import Busy, run_lock
 from .part import Part, body
+from .pruned import NAME, Record
 from .reader import parts_below
 from .session import WAIT_S
 
@@ -55,8 +56,9 @@ def check(root: Path, *, sleep: Callable[[float], None] = time.sleep) -> Generat
             part.forget()
             size = _snapshot(part, sleep)
             files, octets = files + 1, octets + size
-            if before is not None and before.path.parent != part.path.parent:
+            if before is None or before.path.parent != part.path.parent:
                 before = None
+                yield from _record_faults(part, name)
             if part.has_index:
                 yield from _index_faults(part, name, before)
                 for number, entry in part.index.entries():
@@ -93,14 +95,28 @@ def _index_faults(part: Part, name: str, before: Part | None) -> Iterator[Findin
             yield Finding(name, None, None, "", "its index is empty")
         return
     last = before.last if before is not None else 0
-    if index.head.after != last:
-        low, high = sorted((index.head.after, last))
-        yield Finding(name, None, low + 1, "", f"missing: uids {low + 1} to {high}, before this file")
+    for one in Record(part.path.parent).all:
+        if last < one.first <= index.head.first and one.pruned != part.path.name:
+            yield from _gap(name.removesuffix(part.path.name) + display(one.pruned), one.after, last)
+            last = max(last, one.last)
+    yield from _gap(name, index.head.after, last)
     expected = index.head.first
     for uid in index.uids:
         if uid != expected:
             yield Finding(name, None, expected, "", f"missing in its index: uids {expected} to {uid - 1}")
         expected = uid + 1
+
+
+def _record_faults(part: Part, name: str) -> Iterator[Finding]:
+    for number in Record(part.path.parent).bad:
+        file = name.removesuffix(part.path.name) + NAME
+        yield Finding(file, None, None, "", f"line {number} is damaged: which file was deleted cannot be read")
+
+
+def _gap(name: str, after: int, last: int) -> Iterator[Finding]:
+    if after != last:
+        low, high = sorted((after, last))
+        yield Finding(name, None, low + 1, "", f"missing: uids {low + 1} to {high}, before this file")
 
 
 def _message_faults(part: Part, name: str, entry: Entry, size: int, *, is_marked: bool) -> Iterator[Finding]:

@@ -81,6 +81,18 @@ def cut(path: Path, size: int) -> None:
 
 def create(path: Path, octets: bytes = b"") -> None:
     """Makes a file that is whole or not there, for its owner alone; FileExistsError where the name is taken."""
+    place(_made(path, octets), path)
+    sync_directory(path.parent)
+
+
+def replace(path: Path, octets: bytes) -> None:
+    """Gives the file these octets, whole or not at all, durably; makes it where there is none."""
+    os.rename(_made(path, octets), path)
+    sync_directory(path.parent)
+
+
+def _made(path: Path, octets: bytes) -> Path:
+    """A file beside it that holds these octets durably, under another name."""
     part = path.with_name(path.name + ".part")
     part.unlink(missing_ok=True)
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -89,7 +101,12 @@ def create(path: Path, octets: bytes = b"") -> None:
         sync(handle)
     finally:
         os.close(handle)
-    place(part, path)
+    return part
+
+
+def remove(path: Path) -> None:
+    """Takes the file away, durably."""
+    path.unlink(missing_ok=True)
     sync_directory(path.parent)
 
 

@@ -22,6 +22,7 @@ from . import disk
 from .index import SUFFIX, Head, Mark
 from .lock import file_lock
 from .part import MBOX, Part
+from .pruned import Record
 
 LAYOUTS: dict[str, str] = {"month": "%Y-%m", "year": "%Y", "one": "all"}
 # A damaged index may have given uids that it does not show any more: they are not given again.
@@ -97,7 +98,9 @@ class Folder:
         """How many there are, by the heads: the indexes of old parts are not read for it."""
         ends = [part.head.after if part.head else 0 for part in self.parts[1:]]
         ends += [part.last for part in self.parts[-1:]]
-        return sum(max(0, end - part.first + 1) for part, end in zip(self.parts, ends, strict=True))
+        held = [range(part.first, end + 1) for part, end in zip(self.parts, ends, strict=True)]
+        gone = [one for one in Record(self.directory).all if not (self.directory / one.pruned).exists()]
+        return sum(map(len, held)) - sum(one.messages for one in gone if any(one.first in uids for uids in held))
 
     # --- writing ----------------------------------------------------------------------------
 
@@ -234,11 +237,12 @@ def _sync(path: Path) -> None:
 
 
 def count_lost(root: Path, mailbox: MailboxName, uids: Iterable[int]) -> int:
-    """How many of these uids are not there."""
+    """How many of these uids are not there, without a person having deleted the file that they stood in."""
     folder = Folder(root, mailbox, layout="month", clock=float, notices=[])
     with disk.translated(root):
         folder.refresh()
-        return len(set(uids).difference(folder.uids()))
+        there = set(folder.uids())
+        return sum(1 for _ in Record(folder.directory).without(set(uids) - there, folder.uidvalidity))
 
 
 def append_index(part: Part, lines: list[bytes], *, is_synced: bool = True) -> None:

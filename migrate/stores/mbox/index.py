@@ -43,7 +43,7 @@ class Head:
     after: int  # uid of the last message of the file before, 0: there is none
 
     def line(self) -> bytes:
-        return _line(
+        return checked_line(
             {
                 "popferry": VERSION,
                 "mailbox": list(self.mailbox.levels),
@@ -78,7 +78,7 @@ class Entry:
         return from_line(self.sender.encode("ascii"), self.internaldate.when)
 
     def line(self) -> bytes:
-        return _line(
+        return checked_line(
             {
                 "uid": self.uid,
                 "offset": self.offset,
@@ -102,10 +102,11 @@ class Mark:
     end: int
 
     def line(self) -> bytes:
-        return _line({"end": self.end})
+        return checked_line({"end": self.end})
 
 
-def _line(record: dict[str, Any]) -> bytes:
+def checked_line(record: dict[str, Any]) -> bytes:
+    """The record as a line that ends in its check."""
     text = json.dumps(record, separators=(",", ":")).encode("ascii")
     return text[:-1] + b',"check":"%s"}\n' % _check(text)
 
@@ -116,13 +117,23 @@ def _check(text: bytes) -> bytes:
 
 def parse(line: bytes) -> Head | Entry | Mark | None:
     """What a line says; None when it is damaged."""
+    said = record_of(line)
+    try:
+        return None if said is None else _record(said)
+    except (ValueError, KeyError, TypeError):
+        return None  # written by a program that we are not
+
+
+def record_of(line: bytes) -> dict[str, Any] | None:
+    """The record that ``checked_line`` made a line of; None when it is damaged."""
     found = _LINE.fullmatch(line)
     if found is None or _check(found[1] + b"}") != found[2]:
         return None
     try:
-        return _record(json.loads(found[1] + b"}"))
-    except (ValueError, KeyError, TypeError):
-        return None  # written by a program that we are not
+        said = json.loads(found[1] + b"}")
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) else None
 
 
 def _record(said: dict[str, Any]) -> Head | Entry | Mark | None:

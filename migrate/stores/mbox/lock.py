@@ -89,6 +89,13 @@ def _take(dotlock: Path, notices: list[tuple[str, bytes]]) -> None:
             return
 
 
+def forget_dotlock(path: Path) -> None:
+    """Removes the dotlock of a dead run of ours on a file that is gone. Needs ``run_lock``."""
+    dotlock = path.with_name(path.name + ".lock")
+    if _holder(dotlock)[0].startswith(_OURS):
+        dotlock.unlink(missing_ok=True)
+
+
 def _holder(dotlock: Path) -> tuple[bytes, float]:
     """What the dotlock says of its holder, and its age in seconds."""
     try:

@@ -19,6 +19,7 @@ from . import disk
 from .listing import Listing
 from .lock import run_lock
 from .part import MBOX, Part, beginning, body
+from .pruned import Record
 from .session import WAIT_S, PatientSession
 
 Wanted = Callable[[bytes, datetime | None], bool]
@@ -170,7 +171,7 @@ def parts_below(root: Path) -> list[Part]:
     names = {path for path in root.rglob("*" + MBOX) if path.is_file()}
     # A file may be lost and its index left.
     names |= {path.with_name(path.stem) for path in root.rglob("*" + MBOX + ".index")}
-    parts = [Part(path) for path in names]
+    parts = [Part(path) for path in names if path.exists() or not Record(path.parent).names(path.name)]
     return sorted(parts, key=lambda part: (part.path.parent, part.first if part.has_index else 0, part.path.name))
 
 

@@ -1,0 +1,221 @@
+"""Deletes whole files of a backup that are over, oldest first; nothing else in the program makes a backup smaller.
+
+A file is over when its month (or year) is, in UTC. For each, in this order, so that a kill anywhere leaves what the
+next prune, backup or proof understands:
+
+1. the locks that mail programs honour, and a look whether the file is what its index says;
+2. its line in the record (stores.mbox.pruned), durable;
+3. the mbox file goes, durable; 4. its index goes.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from ...errors import Retry, StoreError
+from ...model import MailboxName, display
+from . import disk
+from .folder import Folder
+from .index import SUFFIX
+from .lock import Busy, file_lock, forget_dotlock, run_lock
+from .part import MBOX, Part
+from .pruned import Pruned, Record
+from .session import WAIT_S
+
+ONE_FILE = "it is one file for all time (--layout one), which is never over"
+UNKNOWN = "it holds octets that its index does not know; popferry verify names them"
+FAULTY = "its index is damaged, or says more than the file has; popferry verify names what"
+NOT_READ_BACK = "an interrupted backup has not read all of it back yet; run popferry backup first"
+ELSEWHERE = "its folder was moved or renamed; expected it where popferry backup made it"
+
+_PERIOD = re.compile(r"([0-9]{4})(?:-([0-9]{2}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Which files go. ``before``: those of a month that was over by that day; ``keep``: all but the newest months."""
+
+    before: date | None = None
+    keep: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Old:
+    """A file that goes, or would. ``since`` and ``until`` are the internal dates of its messages, None without any."""
+
+    file: str
+    messages: int
+    octets: int
+    since: datetime | None
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spared:
+    """A file that the rule would take, and why it stays."""
+
+    file: str
+    reason: str
+
+
+def prune(
+    root: Path,
+    rule: Rule,
+    *,
+    is_real: bool,
+    unproven: Mapping[MailboxName, int],
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+    notices: list[tuple[str, bytes]] | None = None,
+) -> Iterator[Old | Spared]:
+    """Every file that goes, after it went; where not ``is_real``, those that would. StoreError where that cannot be.
+
+    ``unproven``: by mailbox the lowest uid that nobody has read back yet.
+    """
+    with disk.translated(root):
+        for directory in sorted({path.parent for path in root.rglob("*" + MBOX + SUFFIX)}):
+            with ExitStack() as held:
+                _lock(held, directory, sleep, shared=not is_real)
+                one = _Mailbox(root, directory, clock, [] if notices is None else notices)
+                yield from one.prune(rule, unproven) if is_real else one.plan(rule, unproven)
+
+
+def has_periods(root: Path) -> bool:
+    """Whether any file of the backup is of a month or a year."""
+    return any(_period(Part(path.with_suffix(""))) for path in root.rglob("*" + MBOX + SUFFIX))
+
+
+def _lock(held: ExitStack, directory: Path, sleep: Callable[[float], None], *, shared: bool) -> None:
+    for _ in range(int(WAIT_S)):
+        try:
+            held.enter_context(run_lock(directory, shared=shared))
+            return
+        except Busy:
+            sleep(1.0)
+    raise StoreError("a backup has been writing all the time", retry=Retry.LATER, hint="Try again when it has ended.")
+
+
+class _Mailbox:
+    """The files of one directory. Under its run lock."""
+
+    def __init__(
+        self, root: Path, directory: Path, clock: Callable[[], float], notices: list[tuple[str, bytes]]
+    ) -> None:
+        self._root, self._directory, self._clock, self._notices = root, directory, clock, notices
+        self._record = Record(directory)
+        parts = [Part(path.with_suffix("")) for path in directory.glob("*" + MBOX + SUFFIX)]
+        self._leftover = [part for part in parts if not part.path.exists() and self._record.names(part.path.name)]
+        parts = [part for part in parts if part not in self._leftover]
+        self._parts = sorted(parts, key=lambda part: (part.first, part.path.name))
+
+    def plan(self, rule: Rule, unproven: Mapping[MailboxName, int]) -> Iterator[Old | Spared]:
+        for part in self._taken(rule):
+            reason = self._reason(part, unproven)
+            yield Spared(self._name(part), reason) if reason else self._old(part)
+
+    def prune(self, rule: Rule, unproven: Mapping[MailboxName, int]) -> Iterator[Old | Spared]:
+        self._finish()
+        for part in self._taken(rule):
+            reason = self._reason(part, unproven)
+            if not reason and part is self._parts[-1]:
+                reason = self._go_on(part)
+            old = None if reason else self._old(part)
+            try:
+                reason = reason or self._delete(part)
+            except Busy as busy:
+                reason = str(busy)
+            yield Spared(self._name(part), reason) if reason or old is None else old
+
+    def _finish(self) -> None:
+        """What a killed prune left behind of files that are gone."""
+        for part in self._leftover:
+            disk.remove(part.index_path)
+        for one in self._record.all:
+            path = self._directory / one.pruned
+            if not path.exists():
+                forget_dotlock(path)
+
+    # --- which ------------------------------------------------------------------------------
+
+    def _taken(self, rule: Rule) -> list[Part]:
+        """The files that the rule takes, oldest first. Those of no period are taken too, to say why they stay."""
+        today = datetime.fromtimestamp(self._clock(), UTC).date()
+        periods = {part.path: _period(part) for part in self._parts}
+        newest = sorted({period for period in periods.values() if period}, reverse=True)[: rule.keep or 0]
+        taken = []
+        for part in self._parts:
+            period = periods[part.path]
+            if period is None:
+                taken.append(part)
+                continue
+            is_over = period[1] <= today and (len(part.index) > 0 or part is not self._parts[-1])
+            if is_over and period not in newest and (rule.before is None or period[1] <= rule.before):
+                taken.append(part)
+        return taken
+
+    def _reason(self, part: Part, unproven: Mapping[MailboxName, int]) -> str:
+        """Why the file stays whatever the rule says; nothing where it may go."""
+        index, head = part.index, part.head
+        if _period(part) is None:
+            return ONE_FILE
+        if head is None or index.bad or index.tail or index.marked != len(index):
+            return FAULTY
+        uids = range(head.first, head.first + len(index))
+        if list(index.uids) != list(uids) or index.end > part.size():
+            return FAULTY
+        if index.end < part.size() or any(True for _ in part.strangers(part.size())):
+            return UNKNOWN
+        if part.last >= unproven.get(head.mailbox, part.last + 1):
+            return NOT_READ_BACK
+        return "" if self._folder(part).directory == self._directory else ELSEWHERE
+
+    def _folder(self, part: Part, layout: str = "month") -> Folder:
+        assert part.head is not None
+        return Folder(self._root, part.head.mailbox, layout=layout, clock=self._clock, notices=self._notices)
+
+    # --- how --------------------------------------------------------------------------------
+
+    def _go_on(self, part: Part) -> str:
+        """Begins the file that comes after the newest one: uids and UIDVALIDITY go on in it. Value: why it is not."""
+        period = _period(part)
+        assert period is not None
+        folder = self._folder(part, "month" if period[1] - period[0] < timedelta(days=32) else "year")
+        return "" if folder.tail().path != part.path else FAULTY
+
+    def _delete(self, part: Part) -> str:
+        """Why the file stays; nothing when it is gone, durably."""
+        assert part.head is not None
+        with file_lock(part.path, self._notices):
+            if part.size() != part.index.end:
+                return UNKNOWN  # another program was quicker
+            head = part.head
+            on = datetime.fromtimestamp(self._clock(), UTC).date().isoformat()
+            gone = Pruned(part.path.name, head.uidvalidity, head.first, part.last, head.after, part.size(), on)
+            self._record.add(gone)
+            disk.remove(part.path)
+            disk.remove(part.index_path)
+        return ""
+
+    def _old(self, part: Part) -> Old:
+        dates = [entry.internaldate.when for _, entry in part.index.entries() if entry is not None]
+        since, until = (min(dates), max(dates)) if dates else (None, None)
+        return Old(self._name(part), len(part.index), part.size(), since, until)
+
+    def _name(self, part: Part) -> str:
+        return display(str(part.path.relative_to(self._root)), 1000)
+
+
+def _period(part: Part) -> tuple[date, date] | None:
+    """The first day of its month or year, and the day after the last; None for a file of all times."""
+    found = _PERIOD.fullmatch(part.path.name.removesuffix(MBOX).partition(".")[0])
+    if found is None or (found[2] and not 1 <= int(found[2]) <= 12) or not 1 <= int(found[1]) < 9999:
+        return None
+    year, month = int(found[1]), int(found[2] or 1)
+    after = (year + 1, 1) if not found[2] or month == 12 else (year, month + 1)
+    return date(year, month, 1), date(*after, 1)
