@@ -260,6 +260,16 @@ def test_what_was_deleted_is_neither_missing_nor_lost(tmp_path: Path) -> None:
     assert value(session, OpenMailbox(0, INBOX, create=True)).messages == 6
 
 
+def test_a_file_that_stays_before_one_that_went_counts_its_own_messages_alone(tmp_path: Path) -> None:
+    root = tmp_path / "backup"
+    fill(root)
+    append(root / "INBOX/2026-08.mbox")
+    assert names(pruned(root, Rule(keep=1))) == ["INBOX/2026-09.mbox", "INBOX/2026-10.mbox"]
+    status = value(opened(root, now=DECEMBER_2026), OpenMailbox(0, INBOX, create=True))
+    assert (status.messages, status.uidnext) == (6, 13)
+    assert [one.what[:5] for one in checked(root)[0]] == ["extra"]
+
+
 @pytest.mark.parametrize("order", [("08", "09"), ("09", "08"), ("09", "10"), ("10", "08")])
 def test_what_is_missing_beside_it_is_found_all_the_same(tmp_path: Path, order: tuple[str, str]) -> None:
     """One file was deleted by a prune, another one by an accident."""

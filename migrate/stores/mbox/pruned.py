@@ -8,6 +8,7 @@ without it. The line says of each uid of it that nobody has to look for it.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -74,8 +75,12 @@ class Record:
 
     def without(self, uids: Iterable[int], uidvalidity: int) -> Iterator[int]:
         """Those uids that were not in a file that was deleted."""
-        ranges = [range(one.first, one.last + 1) for one in self.all if one.uidvalidity == uidvalidity]
-        return (uid for uid in uids if not any(uid in one for one in ranges))
+        gone = sorted((one.first, one.last) for one in self.all if one.uidvalidity == uidvalidity and one.messages)
+        firsts = [first for first, _ in gone]
+        for uid in uids:
+            at = bisect_right(firsts, uid) - 1
+            if at < 0 or uid > gone[at][1]:
+                yield uid
 
 
 def _parse(line: bytes) -> Pruned | None:
