@@ -309,6 +309,15 @@ class Checked(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Compressed(Event):
+    """A file of a backup that is over takes less room now."""
+
+    file: str
+    octets: int  # before
+    packed: int  # after
+
+
+@dataclass(frozen=True, slots=True)
 class Prunable(Event):
     """A file of a backup that a rule takes: it is deleted next, or would be."""
 

@@ -51,6 +51,8 @@ THIRD_PARTIES: dict[str, str] = {
     "platformdirs": "config cli",
     "keyring": "config",
     "tqdm": "cli",
+    "backports": "stores.mbox",  # zstd, which Python has from 3.14 on
+    "compression": "stores.mbox",
 }
 
 # The standard library: where alone each of these may be imported.

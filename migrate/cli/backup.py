@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from datetime import date, datetime, time
+from importlib.util import find_spec
 from pathlib import Path
 
 from ..commands import Tally
@@ -40,7 +41,24 @@ class BackupFace(Face):
 def backup_of(options: argparse.Namespace) -> Job:
     """The job of a backup."""
     options.dest = f"mbox:{directory(options.dest)}"
-    return replace(job_of(options), layout=options.layout)
+    if options.compress and not has_zstd():
+        raise UsageError(
+            "--compress needs the library for zstd, which is not installed",
+            hint='Install it with: pip install "popferry[zstd]"',
+        )
+    return replace(job_of(options), layout=options.layout, compress=options.compress)
+
+
+def has_zstd() -> bool:
+    """Whether Python has the library, or the extra is installed."""
+    return any(_is_there(name) for name in ("compression.zstd", "backports.zstd"))
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False  # not even the package that it would stand in
 
 
 def restoration_of(options: argparse.Namespace) -> Job:

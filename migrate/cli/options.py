@@ -241,6 +241,7 @@ def _add_backup(parser: Parser) -> None:
     add = parser.add_argument_group("what is copied, and how").add_argument
     add("--layout", type=_one_of("month", "year", "one"), default="month", metavar="month|year|one",
         help="a new file for each month, each year, or never (default: month)")  # fmt: skip
+    add("--compress", action="store_true", help="compress what is over, with zstd (needs the extra popferry[zstd])")
     _add_dedupe(add, "off")
     _add_had(add)
     add("--limit", type=_whole(1), metavar="N", help="copy at most N messages in this run")

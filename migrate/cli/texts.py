@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ..events import (
     Altered,
+    Compressed,
     Connected,
     Counting,
     Damaged,
@@ -137,6 +138,8 @@ def line(event: Event) -> Line | None:
             return Line(ALWAYS, STOPPING)
         case Damaged():
             return Line(ALWAYS, _damaged(event))
+        case Compressed():
+            return Line(NORMAL, f"{event.file}: compressed, {size(event.octets)} to {size(event.packed)}.")
         case Prunable():
             return Line(ALWAYS, _prunable(event))
         case Spared():

@@ -30,6 +30,7 @@ class Job:
     trace_path: Path | None = None
     log_path: Path | None = None
     layout: str = "month"  # of new mbox files: month, year or one
+    compress: bool = False  # mbox files of months that are over
     wanted: Callable[[bytes, datetime | None], bool] | None = None  # of mbox files: by header and internal date
     timeout_s: float = 60.0
 

@@ -17,7 +17,7 @@ from ..engine.audit import audit
 from ..engine.rebuild import rebuild
 from ..engine.walk import walk
 from ..errors import Exit, StateError, StoreError, UsageError
-from ..events import Checked, Damaged, Event, Notice
+from ..events import Checked, Compressed, Damaged, Event, Notice
 from ..model import Checkpoint, Endpoint, MailboxName, Policy, Secret
 from ..model import Protocol as Wire
 from ..rules.dedupe import Digester
@@ -34,7 +34,7 @@ from ..state import (
 )
 from ..stores import net
 from ..stores.base import Channel, Session
-from ..stores.mbox import MboxAppender, MboxReader, check, count_lost
+from ..stores.mbox import MboxAppender, MboxReader, check, compress, count_lost
 from ..stores.pop3 import Pop3Reader, Pop3Releaser
 from .loop import Driver
 from .stop import Stop
@@ -62,6 +62,8 @@ class JobLike(Protocol):
     @property
     def layout(self) -> str: ...
     @property
+    def compress(self) -> bool: ...
+    @property
     def wanted(self) -> Callable[[bytes, datetime | None], bool] | None: ...
 
 
@@ -82,7 +84,10 @@ def run_job(
         opener = _opener(job, source_secret, dest_secret, spill_dir, trace)
         code = Driver(state, opener, stop, emit).run(walk(job.policy, emit, forbid))
     if job.dest.path is not None and not job.policy.dry_run and code in (Exit.OK, Exit.SET_ASIDE, Exit.TEMPORARY):
-        return Exit.DIFFERENCES if _tell_lost(job.state_path, job.dest.path, emit) else code
+        lost = _tell_lost(job.state_path, job.dest.path, emit)
+        if job.compress:
+            _compress(job.dest.path, emit)
+        return Exit.DIFFERENCES if lost else code
     return code
 
 
@@ -100,6 +105,20 @@ def _tell_lost(state_path: Path, root: Path, emit: Callable[[Event], None]) -> i
                 emit(Damaged(str(mailbox), None, None, "", what))
             lost += count
     return lost
+
+
+def _compress(root: Path, emit: Callable[[Event], None]) -> None:
+    """Compresses what is over. StoreError where the disk refuses; the backup itself is done by then."""
+    notices: list[tuple[str, bytes]] = []
+    try:
+        for one in compress(root, notices):
+            emit(Compressed(one.file, one.octets, one.packed))
+    except StoreError as error:
+        error.end = "destination"
+        raise
+    finally:
+        for text, _ in notices:
+            emit(Notice(text))
 
 
 def verify_job(

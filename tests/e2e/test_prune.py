@@ -199,6 +199,27 @@ def test_what_an_interrupted_backup_has_not_read_back_stays(months: Months) -> N
     assert (months.verify().code, months.kept().total()) == (0, 300)
 
 
+def test_months_that_are_over_may_be_compressed(months: Months) -> None:
+    served = months.grow()
+    night = months.backup("--compress")
+    assert night.code == 0
+    newest = months.names()
+    assert [one["file"].endswith(".mbox") and one["packed"] < one["octets"] for one in night.all("compressed")] == [
+        True
+    ] * 2
+    assert len(newest) == 1
+    assert len(list(months.root.rglob("*.mbox.zst"))) == 2
+    again = months.backup("--compress")
+    assert (again.code, again.all("compressed"), again.all("fetched"), again.all("damaged")) == (0, [], [], [])
+    proof = months.verify()
+    assert (proof.code, proof.one("checked")["messages"]) == (0, 15)
+    back = months.restore()
+    assert (back.code, back.tally["copied"]) == (0, 15)
+    assert Counter(one.octets for one in months.stored()) == Counter(map(months.dovecot.kept, served))
+    assert months.prune("--keep", "1", "--yes").one("pruned")["messages"] == 10
+    assert (months.verify().code, months.backup().code, months.names()) == (0, 0, newest)
+
+
 @pytest.mark.slow
 def test_a_prune_that_is_killed_is_completed_and_nothing_is_fetched_again(months: Months, tmp_path: Path) -> None:
     served = months.grow()

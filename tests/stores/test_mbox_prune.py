@@ -17,7 +17,8 @@ from migrate.commands import CloseSource, Fetch, FetchHeaders, ListSource, OpenM
 from migrate.model import INBOX, MailboxName
 from migrate.rules.dedupe import Digester
 from migrate.stores.mbox import MboxReader, Old, Rule, Spared, count_lost, disk, has_periods
-from migrate.stores.mbox.prune import ELSEWHERE, FAULTY, NOT_READ_BACK, ONE_FILE, UNKNOWN, prune
+from migrate.stores.mbox.closed import FAULTY, UNKNOWN
+from migrate.stores.mbox.prune import ELSEWHERE, NOT_READ_BACK, ONE_FILE, prune
 from tests.engine.support import letter
 
 from .contract import value

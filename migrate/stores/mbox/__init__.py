@@ -2,17 +2,20 @@
 
 DIR/INBOX/2026-11.mbox          mboxrd (wire.mbox), opened directly by other mail programs
 DIR/INBOX/2026-11.mbox.index    one checked JSON line for each message (stores.mbox.index)
+DIR/INBOX/2026-10.mbox.zst      a month that is over, compressed where that was asked for (stores.mbox.packed)
 DIR/INBOX/pruned.index          one for each file that a person has deleted (stores.mbox.pruned)
 """
 
 from .appender import MboxAppender
 from .check import Finding, Sum, check
+from .compress import Compressed, compress
 from .folder import LAYOUTS, count_lost
 from .prune import Old, Rule, Spared, has_periods, prune
 from .reader import MboxReader
 
 __all__ = [
     "LAYOUTS",
+    "Compressed",
     "Finding",
     "MboxAppender",
     "MboxReader",
@@ -21,6 +24,7 @@ __all__ = [
     "Spared",
     "Sum",
     "check",
+    "compress",
     "count_lost",
     "has_periods",
     "prune",

@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from ...errors import Retry, StoreError
 from ...model import display
 from ...wire.mbox import decode
 from . import disk
+from .closed import patient_lock
 from .index import Entry
-from .lock import Busy, run_lock
 from .part import Part, body
 from .pruned import NAME, Record
 from .reader import parts_below
-from .session import WAIT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +71,10 @@ def check(root: Path, *, sleep: Callable[[float], None] = time.sleep) -> Generat
 
 def _snapshot(part: Part, sleep: Callable[[float], None]) -> int:
     """The size of the file when the index was read, with no run between them."""
-    for _ in range(int(WAIT_S)):
-        try:
-            with run_lock(part.path.parent, shared=True):
-                if part.has_index:
-                    _ = part.index
-                return part.size()
-        except Busy:
-            sleep(1.0)
-    raise StoreError("a backup has been writing all the time", retry=Retry.LATER, hint="Try again when it has ended.")
+    with patient_lock(part.path.parent, sleep, shared=True):
+        if part.has_index:
+            _ = part.index
+        return part.size()
 
 
 def _index_faults(part: Part, name: str, before: Part | None) -> Iterator[Finding]:
@@ -127,10 +120,10 @@ def _message_faults(part: Part, name: str, entry: Entry, size: int, *, is_marked
     else:
         stored, exact = sha256(), sha256()
         octets = 0
-        for block in decode(body(_fed(disk.read(part.path, entry.offset, entry.end - 1), stored.update)), entry.note):
+        for block in decode(body(_fed(part.read(entry.offset, entry.end - 1), stored.update)), entry.note):
             exact.update(block)
             octets += len(block)
-        stored.update(b"".join(disk.read(part.path, entry.end - 1, entry.end)))
+        stored.update(b"".join(part.read(entry.end - 1, entry.end)))
         if stored.digest() != entry.stored or exact.digest() != entry.exact or octets != entry.octets:
             what = "damaged: its octets are not those that were stored"
     if what:

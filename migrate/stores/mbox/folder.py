@@ -99,7 +99,7 @@ class Folder:
         ends = [part.head.after if part.head else 0 for part in self.parts[1:]]
         ends += [part.last for part in self.parts[-1:]]
         held = [range(part.first, end + 1) for part, end in zip(self.parts, ends, strict=True)]
-        gone = [one for one in Record(self.directory).all if not (self.directory / one.pruned).exists()]
+        gone = [one for one in Record(self.directory).all if not Part(self.directory / one.pruned).exists()]
         return sum(map(len, held)) - sum(one.messages for one in gone if any(one.first in uids for uids in held))
 
     # --- writing ----------------------------------------------------------------------------
@@ -163,6 +163,8 @@ class Folder:
         if index.head is None or index.bad:
             return f"the index of {name} is damaged"
         if not part.path.exists():
+            if part.exists():
+                return f"{name} is compressed"
             if index.uids:
                 return f"{name} is missing"
             disk.create(part.path)

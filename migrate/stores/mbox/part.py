@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...model import HEADER_LIMIT
 from ...wire.mbox import Splitter, decode
-from . import disk
+from . import disk, packed
 from .index import SUFFIX, Entry, Head, Index, read_head
 
 MBOX = ".mbox"
@@ -20,6 +20,8 @@ class Part:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.index_path = path.with_name(path.name + SUFFIX)
+        self.packed_path = path.with_name(path.name + packed.SUFFIX)
+        self._packed: packed.Packed | None = None
         self._index: Index | None = None
         self._head: Head | None = None
 
@@ -38,7 +40,7 @@ class Part:
 
     def forget(self) -> None:
         """The index is read anew when it is asked for again."""
-        self._index = None
+        self._index = self._packed = None
 
     def is_stale(self) -> bool:
         """Whether somebody has written to the index since it was read."""
@@ -59,8 +61,24 @@ class Part:
         """The highest uid of it that is known, or the one before its first."""
         return self.index.uids[-1] if len(self.index) else self.first - 1
 
+    def exists(self) -> bool:
+        """Whether its octets are there, as they are or compressed."""
+        return self.path.exists() or self.packed_path.exists()
+
     def size(self) -> int:
-        return disk.size_of(self.path)
+        """Octets of the mbox file, also where it is compressed."""
+        return disk.size_of(self.path) if self.path.exists() or not self.exists() else self._unpacked().size
+
+    def read(self, start: int, end: int) -> Iterator[bytes]:
+        """The octets of the mbox file between, in blocks; fewer where it is shorter, or was damaged once compressed."""
+        if self.path.exists() or not self.exists():
+            return disk.read(self.path, start, end)
+        return self._unpacked().read(start, end)
+
+    def _unpacked(self) -> packed.Packed:
+        if self._packed is None:
+            self._packed = packed.Packed(self.packed_path)
+        return self._packed
 
     # --- messages ---------------------------------------------------------------------------
 
@@ -68,14 +86,14 @@ class Part:
         """Whether the file holds the entry's octets as they were stored."""
         digest = sha256()
         octets = 0
-        for block in disk.read(self.path, entry.offset, entry.end):
+        for block in self.read(entry.offset, entry.end):
             digest.update(block)
             octets += len(block)
         return octets == entry.length and digest.digest() == entry.stored
 
     def blocks(self, entry: Entry) -> Iterator[bytes]:
         """The octets of the message, as the file has them now."""
-        return decode(body(disk.read(self.path, entry.offset, entry.end - 1)), entry.note)
+        return decode(body(self.read(entry.offset, entry.end - 1)), entry.note)
 
     def header(self, entry: Entry) -> bytes:
         """The first octets of the message: its header, and perhaps some of what follows."""
@@ -99,7 +117,7 @@ class Part:
         """Offset and end of each message in that range. Octets in front of the first one are given as one, too."""
         splitter = Splitter(start)
         place = start
-        for block in disk.read(self.path, start, end):
+        for block in self.read(start, end):
             for beginning in splitter.update(block):
                 if beginning > place:
                     yield place, beginning

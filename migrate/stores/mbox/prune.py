@@ -10,31 +10,25 @@ next prune, backup or proof understands:
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from ...errors import Retry, StoreError
 from ...model import MailboxName, display
 from . import disk
+from .closed import FAULTY, UNKNOWN, fault_of, patient_lock, period_of
 from .folder import Folder
 from .index import SUFFIX
-from .lock import Busy, file_lock, forget_dotlock, run_lock
+from .lock import Busy, file_lock, forget_dotlock
 from .part import MBOX, Part
 from .pruned import Pruned, Record
-from .session import WAIT_S
 
 ONE_FILE = "it is one file for all time (--layout one), which is never over"
-UNKNOWN = "it holds octets that its index does not know; popferry verify names them"
-FAULTY = "its index is damaged, or says more than the file has; popferry verify names what"
 NOT_READ_BACK = "an interrupted backup has not read all of it back yet; run popferry backup first"
 ELSEWHERE = "its folder was moved or renamed; expected it where popferry backup made it"
-
-_PERIOD = re.compile(r"([0-9]{4})(?:-([0-9]{2}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,24 +75,14 @@ def prune(
     with disk.translated(root):
         for directory in sorted({path.parent for path in root.rglob("*" + MBOX + SUFFIX)}):
             with ExitStack() as held:
-                _lock(held, directory, sleep, shared=not is_real)
+                held.enter_context(patient_lock(directory, sleep, shared=not is_real))
                 one = _Mailbox(root, directory, clock, [] if notices is None else notices)
                 yield from one.prune(rule, unproven) if is_real else one.plan(rule, unproven)
 
 
 def has_periods(root: Path) -> bool:
     """Whether any file of the backup is of a month or a year."""
-    return any(_period(Part(path.with_suffix(""))) for path in root.rglob("*" + MBOX + SUFFIX))
-
-
-def _lock(held: ExitStack, directory: Path, sleep: Callable[[float], None], *, shared: bool) -> None:
-    for _ in range(int(WAIT_S)):
-        try:
-            held.enter_context(run_lock(directory, shared=shared))
-            return
-        except Busy:
-            sleep(1.0)
-    raise StoreError("a backup has been writing all the time", retry=Retry.LATER, hint="Try again when it has ended.")
+    return any(period_of(Part(path.with_suffix(""))) for path in root.rglob("*" + MBOX + SUFFIX))
 
 
 class _Mailbox:
@@ -110,7 +94,7 @@ class _Mailbox:
         self._root, self._directory, self._clock, self._notices = root, directory, clock, notices
         self._record = Record(directory)
         parts = [Part(path.with_suffix("")) for path in directory.glob("*" + MBOX + SUFFIX)]
-        self._leftover = [part for part in parts if not part.path.exists() and self._record.names(part.path.name)]
+        self._leftover = [part for part in parts if not part.exists() and self._record.names(part.path.name)]
         parts = [part for part in parts if part not in self._leftover]
         self._parts = sorted(parts, key=lambda part: (part.first, part.path.name))
 
@@ -146,7 +130,7 @@ class _Mailbox:
     def _taken(self, rule: Rule) -> list[Part]:
         """The files that the rule takes, oldest first. Those of no period are taken too, to say why they stay."""
         today = datetime.fromtimestamp(self._clock(), UTC).date()
-        periods = {part.path: _period(part) for part in self._parts}
+        periods = {part.path: period_of(part) for part in self._parts}
         newest = sorted({period for period in periods.values() if period}, reverse=True)[: rule.keep or 0]
         taken = []
         for part in self._parts:
@@ -161,17 +145,12 @@ class _Mailbox:
 
     def _reason(self, part: Part, unproven: Mapping[MailboxName, int]) -> str:
         """Why the file stays whatever the rule says; nothing where it may go."""
-        index, head = part.index, part.head
-        if _period(part) is None:
+        if period_of(part) is None:
             return ONE_FILE
-        if head is None or index.bad or index.tail or index.marked != len(index):
-            return FAULTY
-        uids = range(head.first, head.first + len(index))
-        if list(index.uids) != list(uids) or index.end > part.size():
-            return FAULTY
-        if index.end < part.size() or any(True for _ in part.strangers(part.size())):
-            return UNKNOWN
-        if part.last >= unproven.get(head.mailbox, part.last + 1):
+        if fault := fault_of(part):
+            return fault
+        assert part.head is not None
+        if part.last >= unproven.get(part.head.mailbox, part.last + 1):
             return NOT_READ_BACK
         return "" if self._folder(part).directory == self._directory else ELSEWHERE
 
@@ -183,7 +162,7 @@ class _Mailbox:
 
     def _go_on(self, part: Part) -> str:
         """Begins the file that comes after the newest one: uids and UIDVALIDITY go on in it. Value: why it is not."""
-        period = _period(part)
+        period = period_of(part)
         assert period is not None
         folder = self._folder(part, "month" if period[1] - period[0] < timedelta(days=32) else "year")
         return "" if folder.tail().path != part.path else FAULTY
@@ -191,15 +170,17 @@ class _Mailbox:
     def _delete(self, part: Part) -> str:
         """Why the file stays; nothing when it is gone, durably."""
         assert part.head is not None
-        with file_lock(part.path, self._notices):
+        # Nobody writes to what is compressed.
+        with file_lock(part.path, self._notices) if part.path.exists() else nullcontext():
             if part.size() != part.index.end:
                 return UNKNOWN  # another program was quicker
             head = part.head
             on = datetime.fromtimestamp(self._clock(), UTC).date().isoformat()
             gone = Pruned(part.path.name, head.uidvalidity, head.first, part.last, head.after, part.size(), on)
             self._record.add(gone)
-            disk.remove(part.path)
-            disk.remove(part.index_path)
+            for path in (part.path, part.packed_path, part.index_path):
+                if path.exists():
+                    disk.remove(path)
         return ""
 
     def _old(self, part: Part) -> Old:
@@ -209,13 +190,3 @@ class _Mailbox:
 
     def _name(self, part: Part) -> str:
         return display(str(part.path.relative_to(self._root)), 1000)
-
-
-def _period(part: Part) -> tuple[date, date] | None:
-    """The first day of its month or year, and the day after the last; None for a file of all times."""
-    found = _PERIOD.fullmatch(part.path.name.removesuffix(MBOX).partition(".")[0])
-    if found is None or (found[2] and not 1 <= int(found[2]) <= 12) or not 1 <= int(found[1]) < 9999:
-        return None
-    year, month = int(found[1]), int(found[2] or 1)
-    after = (year + 1, 1) if not found[2] or month == 12 else (year, month + 1)
-    return date(year, month, 1), date(*after, 1)

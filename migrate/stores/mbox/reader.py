@@ -18,6 +18,7 @@ from ..base import Collector
 from . import disk
 from .listing import Listing
 from .lock import run_lock
+from .packed import SUFFIX as PACKED
 from .part import MBOX, Part, beginning, body
 from .pruned import Record
 from .session import WAIT_S, PatientSession
@@ -167,11 +168,12 @@ class MboxReader(PatientSession):
 def parts_below(root: Path) -> list[Part]:
     """Every mbox file, those of a mailbox by uid; or the one that ``root`` is."""
     if root.is_file():
-        return [Part(root)]
+        return [Part(root.with_name(root.name.removesuffix(PACKED)))]
     names = {path for path in root.rglob("*" + MBOX) if path.is_file()}
     # A file may be lost and its index left.
     names |= {path.with_name(path.stem) for path in root.rglob("*" + MBOX + ".index")}
-    parts = [Part(path) for path in names if path.exists() or not Record(path.parent).names(path.name)]
+    names |= {path.with_name(path.stem) for path in root.rglob("*" + MBOX + PACKED)}
+    parts = [part for part in map(Part, names) if part.exists() or not Record(part.path.parent).names(part.path.name)]
     return sorted(parts, key=lambda part: (part.path.parent, part.first if part.has_index else 0, part.path.name))
 
 
@@ -181,13 +183,13 @@ def _mailbox(part: Part) -> MailboxName | None:
 
 
 def _first_line(part: Part, offset: int, end: int) -> bytes:
-    return next(disk.read(part.path, offset, min(end, offset + 1000)), b"").partition(b"\n")[0]
+    return next(part.read(offset, min(end, offset + 1000)), b"").partition(b"\n")[0]
 
 
 def _foreign(part: Part, offset: int, end: int) -> Iterator[bytes]:
     """The octets of a message that somebody else wrote there, with the line ends that mail has."""
     # The empty line behind it is of the format; the last message of a file may lack it.
-    last = b"".join(disk.read(part.path, max(offset, end - 2), end))
+    last = b"".join(part.read(max(offset, end - 2), end))
     stop = end - 1 if last == b"\n\n" else end
-    note = foreign_note(survey(body(disk.read(part.path, offset, stop))))
-    return decode(body(disk.read(part.path, offset, stop)), note)
+    note = foreign_note(survey(body(part.read(offset, stop))))
+    return decode(body(part.read(offset, stop)), note)
