@@ -79,6 +79,9 @@ def test_a_migration_may_have_a_baseline_too(nightly: Nightly) -> None:
 # --- the lists of other programs --------------------------------------------------------------
 
 
+LARGEST = 100_000  # octets of a message that the other program fetches
+
+
 class Tool:
     """Another program that fetched the mail of an account from a real server, and the list that it left."""
 
@@ -104,6 +107,7 @@ class Tool:
             f"username = {self.user}\npassword = {self.dovecot.password}\n"
             "[destination]\ntype = MDA_external\npath = /bin/cat\nallow_root_commands = true\n"
             "[options]\nread_all = false\n"
+            f"max_message_size = {LARGEST}\n"
         )
         self._run("getmail", "--getmaildir", str(self.home), "--rcfile", self._write("getmailrc", text))
         return next(self.home.glob("oldmail-*"))
@@ -111,7 +115,7 @@ class Tool:
     def fetchmail(self) -> Path:
         text = (
             f'poll localhost protocol POP3 port {self.dovecot.pop3_port} uidl auth password username "{self.user}" '
-            f'password "{self.dovecot.password}" keep sslproto "" mda "cat >/dev/null"\n'
+            f'password "{self.dovecot.password}" keep limit {LARGEST} sslproto "" mda "cat >/dev/null"\n'
         )
         self._run("fetchmail", "-f", self._write("fetchmailrc", text), "--nosyslog")
         return self.home / ".fetchids"
@@ -120,7 +124,7 @@ class Tool:
         text = (
             f"account a\nhost localhost\nport {self.dovecot.pop3_port}\nuser {self.user}\nauth user\ntls off\n"
             f"password {self.dovecot.password}\nkeep on\nuidls_file {self.home}/uidls\n"
-            f"delivery mbox {self.home}/mail.mbox\n"
+            f"skipsize {LARGEST}\ndelivery mbox {self.home}/mail.mbox\n"
         )
         self._run("mpop", "-C", self._write("mpoprc", text), "-a")
         return self.home / "uidls"
@@ -132,19 +136,20 @@ def test_what_another_program_has_is_not_fetched_again(
 ) -> None:
     if shutil.which(name) is None:
         pytest.skip(f"{name} is not installed here")
-    nightly.deliver(list(generate(8, 7, odd=0)))
+    nightly.deliver([b"A: %d\r\n\r\nSmall\r\n" % number for number in range(7)])
+    new = nightly.deliver([b"A: 7\r\n\r\n" + b"Too large for it\r\n" * 10_000])
     listed: Path = getattr(Tool(tmp_path, nightly.dovecot, nightly.old), name)()
-    new = nightly.deliver(list(generate(9, 2, odd=0)))
+    new += nightly.deliver(list(generate(9, 2, odd=0)))
 
     ran = nightly.backup("--already-have", str(listed))
 
     assert (ran.code, ran.err) == (0, "")
     assert ran.one("skipped") == {"event": "skipped", "messages": 7, "reason": f"{name} has it already"}
-    assert (len(ran.all("fetched")), ran.tally["copied"], ran.tally["skipped"]) == (2, 2, 7)
+    assert (len(ran.all("fetched")), ran.tally["copied"], ran.tally["skipped"]) == (3, 3, 7)
     assert nightly.kept() == Counter(new)
     again = nightly.backup("--already-have", str(listed))
     assert (again.code, again.all("fetched"), again.tally) == (0, [], ran.tally)
-    record_property(f"left out, fetched, of a list by {name}", (7, 2))
+    record_property(f"left out, fetched, of a list by {name}", (7, 3))
 
     other = nightly.run(
         "backup", f"pop3s://other-{nightly.ferry.source.removeprefix('pop3s://')}", str(nightly.root / "other"),
