@@ -191,6 +191,7 @@ def test_a_compressed_file_is_never_written_to_and_without_its_index_it_is_an_mb
     octets = path.read_bytes()
     session = opened(root, now=day(2026, 10))  # a clock that was set back: by its name it is the file of this month
     assert value(session, OpenMailbox(0, INBOX, create=True)).uidnext > 1_000_000
+    assert "2026-10.mbox is compressed; it is left as it is" in session.notices[0][0]
     store(root, [letter(50)], now=day(2026, 10))
     assert path.read_bytes() == octets
     assert max(one.uid for one in held(root)) > 1_000_000

@@ -18,6 +18,7 @@ from migrate.model import INBOX, MailboxName
 from migrate.rules.dedupe import Digester
 from migrate.stores.mbox import MboxReader, Old, Rule, Spared, count_lost, disk, has_periods
 from migrate.stores.mbox.closed import FAULTY, UNKNOWN
+from migrate.stores.mbox.index import checked_line
 from migrate.stores.mbox.prune import ELSEWHERE, NOT_READ_BACK, ONE_FILE, prune
 from tests.engine.support import letter
 
@@ -313,6 +314,21 @@ def test_a_damaged_line_of_the_record_is_named_and_says_nothing(tmp_path: Path) 
     assert count_lost(root, INBOX, range(1, 13)) == 3
     assert names(pruned(root, Rule(keep=1))) == ["INBOX/2026-10.mbox"]
     assert count_lost(root, INBOX, range(1, 13)) == 3, "and the record goes on behind it"
+
+
+@pytest.mark.parametrize(
+    "change", [{"pruned": "../../x.mbox"}, {"pruned": 7}, {"first": "1"}, {"octets": None}, {"more": 1}]
+)
+def test_a_line_of_the_record_that_popferry_would_not_write_is_damaged(tmp_path: Path, change: dict[str, Any]) -> None:
+    root = tmp_path / "backup"
+    fill(root)
+    pruned(root, Rule(keep=3))
+    record = root / "INBOX/pruned.index"
+    one = json.loads(record.read_bytes())
+    one.pop("check")
+    record.write_bytes(checked_line(one | change))
+    assert checked(root)[0][0].what == "line 1 is damaged: which file was deleted cannot be read"
+    assert count_lost(root, INBOX, range(1, 13)) == 3
 
 
 def test_a_record_of_another_mailbox_of_the_name_says_nothing(tmp_path: Path) -> None:

@@ -86,6 +86,9 @@ class Record:
 def _parse(line: bytes) -> Pruned | None:
     said = record_of(line) if len(line) <= LINE_LIMIT else None
     try:
-        return None if said is None else Pruned(**said)
+        one = Pruned(**(said or {}))
     except TypeError:
         return None  # written by a program that we are not
+    numbers = (one.uidvalidity, one.first, one.last, one.after, one.octets)
+    is_name = isinstance(one.pruned, str) and "/" not in one.pruned and "\0" not in one.pruned
+    return one if is_name and all(isinstance(number, int) for number in numbers) else None
