@@ -285,6 +285,7 @@ class DateSource(Enum):
     RESENT = "resent-date"
     DATE = "date"
     OTHER = "other-header"  # X-OriginalArrivalTime, X-Delivery-Time
+    FROM_LINE = "from-line"  # the line in front of the message in an mbox file: asked when its header tells nothing
     FETCHED = "fetched"  # nothing usable: the time of the fetch
 
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from ..model import DateSource
 from ..wire.header import text_of, values
+from .dates import internal_date
+
+_LATEST = 4_102_444_800.0  # the year 2100: every date is believed
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """Whether a message with this header and internal date is meant: everything that is not None has to be true.
 
-    Texts are parts of the field, in capitals or not; a Message-ID is meant whole, with or without its brackets. Of a
-    message without a date nobody can tell when it was: it is meant.
+    Texts are parts of the field, in capitals or not; a Message-ID is meant whole, with or without its brackets. Where
+    the source keeps no date, the header tells it; of a message without any nobody can tell when it was: it is meant.
     """
 
     since: datetime | None = None
@@ -23,6 +27,9 @@ class Chosen:
     message_id: str | None = None
 
     def __call__(self, header: bytes, when: datetime | None) -> bool:
+        if when is None and (self.since or self.before):
+            date = internal_date(header, _LATEST)
+            when = None if date.source is DateSource.FETCHED else date.when
         if when is not None and self.since is not None and when < self.since:
             return False
         if when is not None and self.before is not None and when >= self.before:

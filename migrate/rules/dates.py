@@ -2,7 +2,7 @@
 
 The evidence, best first: what the delivering systems wrote (Delivery-date,
 Received, X-Received; topmost first, as they stand), Resent-Date, Date, notes
-of mail programs, the time of the fetch. A time has to be plausible: from 1971
+of mail programs, the From_ line of an mbox file, the time of the fetch. A time has to be plausible: from 1971
 on, and at most a day after the fetch. One from a trace field is passed over
 when it disagrees with Date: fetchmail and its like put a Received line of
 their own on top of old mail, and clocks have been wrong at both ends.
@@ -42,8 +42,14 @@ _FILETIME_EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
 _FILETIME = re.compile(rb"FILETIME=\[([0-9A-Fa-f]{8}):([0-9A-Fa-f]{8})\]")
 
 
-def internal_date(header: bytes, fetched_at: float) -> InternalDate:
-    """The internal date of the message with that header block. ``fetched_at``: seconds since the epoch."""
+def internal_date(header: bytes, fetched_at: float, noted: InternalDate | None = None) -> InternalDate:
+    """The internal date of the message with that header block. ``fetched_at``: seconds since the epoch.
+
+    ``noted`` is what stands beside the message: the word of a source that keeps internal dates counts at once, a
+    From_ line (local time of nobody knows where, or of a copy) only where the header tells nothing.
+    """
+    if noted is not None and noted.source is DateSource.STORE:
+        return noted
     fetched = _instant(fetched_at)
     found: dict[bytes, list[bytes]] = {}
     trace: list[tuple[DateSource, bytes]] = []
@@ -62,8 +68,10 @@ def internal_date(header: bytes, fetched_at: float) -> InternalDate:
         return InternalDate(sent, DateSource.DATE)
     notes = [_arrival_time(value) for value in found.get(b"x-originalarrivaltime", ())]
     notes += [_delivery_time(value) for value in found.get(b"x-delivery-time", ())]
-    if noted := _first_plausible(notes, latest):
-        return InternalDate(noted, DateSource.OTHER)
+    if arrival := _first_plausible(notes, latest):
+        return InternalDate(arrival, DateSource.OTHER)
+    if noted is not None and _first_plausible([noted.when], latest):
+        return noted
     return InternalDate(fetched, DateSource.FETCHED)
 
 

@@ -15,6 +15,7 @@ _DATED = {
     DateSource.RESENT: "dated by its Resent-Date",
     DateSource.DATE: "dated by its Date",
     DateSource.OTHER: "dated by an arrival time that a mail program noted",
+    DateSource.FROM_LINE: "dated by the From_ line of its file, as its header holds no plausible date",
     DateSource.FETCHED: "dated by the time it was fetched, as its header holds no plausible date",
 }
 
@@ -29,11 +30,12 @@ def place(
 ) -> Placement:
     """What becomes of a message with that header block. ``fetched_at``: seconds since the epoch.
 
-    ``flags``, ``internaldate`` and ``mailbox``: as the source keeps them; then the header is not asked.
+    ``flags``, ``internaldate`` and ``mailbox``: as the source keeps them; then the header is not asked
+    (but for a date that is only that of a From_ line).
     """
     is_kept = flags is not None
     flags = flags_of(header, policy.mark) if flags is None else marked(flags, policy.mark)
-    date = internal_date(header, fetched_at) if internaldate is None else internaldate
+    date = internal_date(header, fetched_at, internaldate)
     is_seen = "\\Seen" in flags.names
     if policy.mark is Mark.AUTO and is_kept:
         seen = "seen as the source keeps it" if is_seen else "unseen as the source keeps it"
