@@ -29,6 +29,7 @@ ROOMS: list[tuple[str, str]] = [
     ("stores.base", "model errors commands"),
     ("stores.net", "model errors stores.base"),
     ("stores.memory", "model errors commands stores.base"),
+    ("stores.files", "+ model errors commands wire stores.base stores.mbox.disk"),
     ("stores", "+ model errors commands wire stores.base stores.net"),
     ("state", ". model errors commands recount"),
     ("engine", ". model errors events commands recount rules"),
@@ -64,8 +65,8 @@ GUARDED: dict[str, str] = {
     "fcntl": "state stores.mbox",
     "threading": "driver cli.signals cli.progress",  # the last seconds of a stop; the lock of tqdm
     "selectors": "driver",
-    # Row checksums; certificate pins; the index of an mbox file; the state file's name.
-    "hashlib": "rules.dedupe state stores.net stores.mbox config.job",
+    # Row checksums; certificate pins; the index of an mbox file; a message in a mail file; the state file's name.
+    "hashlib": "rules.dedupe state stores.net stores.mbox stores.files config.job",
     "subprocess": "config",
     "tomllib": "config",
     "getpass": "config cli",

@@ -63,7 +63,10 @@ def _is_there(name: str) -> bool:
 
 def restoration_of(options: argparse.Namespace) -> Job:
     """The job of a restoration. What was chosen has a state file of its own, so that its books are about that alone."""
-    path = existing(options.source)
+    path = directory(options.source)
+    if not path.is_file() and not any(below.is_file() for below in path.rglob("*")):
+        hint = "Write the directory that popferry backup was given, or the path of mail files."
+        raise UsageError(f"there is no backup {path}, and no mail file", hint=hint)
     options.source = f"mbox:{path}"
     job = job_of(options)
     chosen = Chosen(

@@ -131,7 +131,7 @@ def job_of(options: argparse.Namespace) -> Job:
     ):
         raise UsageError("SOURCE and DEST are the same files: every message would be there twice")
     if source.path is not None and options.delete_after is not None:
-        raise UsageError("--delete-after: mbox files only grow, nothing is deleted from them")
+        raise UsageError("--delete-after: nothing is ever deleted from files")
     if source.protocol is Protocol.IMAP:
         _check_imap_source(options)
     return Job(

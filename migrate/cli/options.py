@@ -45,7 +45,9 @@ endpoints:
   imaps://alice@imap.example.org/Archive     993, TLS from the first octet; the path is the folder (default INBOX)
   imap://alice@imap.example.org              143, STARTTLS required
   pop3+insecure:// and imap+insecure://      clear text, to this machine only
-  mbox:/home/alice/mail                      mbox files: a directory, or as a source one file
+  mbox:/home/alice/mail                      a directory of mbox files, with an index beside each: a backup
+  ~/Mail/old.mbox                            as a source, a path: mail files that any program wrote (mbox, .eml,
+                                             .emlx), one or a directory of them; they are only read
 An @ in a user name is written as it is: pop3s://alice@example.org@pop.example.org
 
 passwords:
@@ -150,8 +152,8 @@ def _build() -> tuple[Parser, dict[str, Parser]]:
     restore = places.add_parser(
         "restore",
         help="put a backup, or a part of it, back into an IMAP account",
-        description="Copies the messages of a backup into DEST, with their dates and flags. What DEST has already is "
-        "not copied again.",
+        description="Copies the messages of a backup, or of mail files that other programs wrote, into DEST, with "
+        "their\ndates and flags. What DEST has already is not copied again.",
         epilog=f"{ENDPOINTS}\n\n{EXIT_CODES}",
     )
     _add_restore(restore)
@@ -233,7 +235,7 @@ def _add_migrate(parser: Parser) -> None:
 
 def _add_backup(parser: Parser) -> None:
     add = parser.add_argument
-    add("source", metavar="SOURCE", help="a POP3 account, or an IMAP account with all its folders")
+    add("source", metavar="SOURCE", help="a POP3 account, an IMAP account with all its folders, or mail files")
     add("dest", metavar="DIR", help="the directory of the backup")
     add("--source-password", metavar="WHERE", default="prompt", help="where its password is (default: prompt)")
     add("--state", metavar="FILE", help="state file (default: one in the backup for each account)")
@@ -257,7 +259,7 @@ def _add_backup(parser: Parser) -> None:
 
 def _add_restore(parser: Parser) -> None:
     add = parser.add_argument
-    add("source", metavar="DIR", help="the directory of the backup, or one mbox file")
+    add("source", metavar="DIR", help="the directory of the backup, or mail files of other programs")
     add("dest", metavar="DEST", help="an IMAP account, and the folder in it")
     add("--dest-password", metavar="WHERE", default="prompt", help="where its password is (default: prompt)")
     add("--state", metavar="FILE", help="state file (default: one for each backup, account and choice)")
@@ -316,7 +318,8 @@ _UNASKED: dict[str, Any] = {
 
 def _add_ends(parser: Parser, *, is_dest_needed: bool = True) -> None:
     add = parser.add_argument
-    source = "a POP3 account" if is_dest_needed else "a POP3 account; without DEST the directory of a backup"
+    source = "a POP3 or IMAP account, or mail files"
+    source += "" if is_dest_needed else "; without DEST the directory of a backup"
     add("source", metavar="SOURCE", help=source)
     nargs = {} if is_dest_needed else {"nargs": "?"}
     add("dest", metavar="DEST", help="an IMAP account, and the folder in it", **nargs)  # type: ignore[arg-type]

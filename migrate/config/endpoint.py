@@ -1,8 +1,9 @@
 """One notation for every place where mail lives: text -> Endpoint.
 
-    endpoint = [scheme "://"] user "@" host [":" port] ["/" mailbox] / "mbox:" path
+    endpoint = [scheme "://"] user "@" host [":" port] ["/" mailbox] / "mbox:" path / path
 
-A user name may hold "@" as it is: the last "@" before the host divides. In
+A path alone is a source: mail files of any program, or a backup. A user name
+may hold "@" as it is: the last "@" before the host divides. In
 user and mailbox, "%" and two hexadecimal digits stand for an octet of UTF-8
 (RFC 3986 §2.1); "%2F" is a slash inside one level of a mailbox name. There is
 no place for a password: text that looks like one is refused and never
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import os
 import re
 import unicodedata
 from pathlib import Path
@@ -81,6 +83,8 @@ class _Reader:
         self.refuse_odd(self.text, "the endpoint")
         if self.text.lower().startswith(f"{MBOX}:"):
             return Endpoint(Protocol.MBOX, "", "", 0, Tls.NONE, path=self.file_path(self.text[len(MBOX) + 1 :]))
+        if (files := self.mail_path()) is not None:
+            return Endpoint(Protocol.MBOX, "", "", 0, Tls.NONE, path=files)
         scheme, rest = self.split_scheme()
         protocol, tls, port = SCHEMES[scheme]
         authority, _, path = rest.partition("/")
@@ -149,13 +153,35 @@ class _Reader:
         is_server = len(labels) == 1 or _is_address(place) or (len(labels) > 2 and _SERVER_LABEL.fullmatch(labels[0]))
         return not (is_server or "@" in user or "%40" in user or ":" in authority)
 
+    def mail_path(self) -> Path | None:
+        """The file or directory that a source is, written as it is: with a slash, a "~" or a dot in front, or one that
+        is there and cannot be meant as a server."""
+        if self.side != "source":
+            return None
+        is_path = self.text.startswith(("/", "~", "./", "../")) or self.text in (".", "..")
+        # A server is written with an @, and no slash in front of it.
+        if not is_path and ("@" in self.text.partition("/")[0] or _SCHEME.match(self.text)):
+            return None
+        path = self.absolute(self.text)
+        if os.path.exists(path):  # without an error for a name that no file can have
+            return path
+        if is_path:
+            raise self.wrong("there is no such file or directory", "Write the path of a mail file, or of a directory.")
+        return None
+
     def file_path(self, text: str) -> Path:
         """The path of mbox files, absolute. No character of it has a meaning, but a "~" in front."""
         text = text.removeprefix("//") if text.startswith("///") else text
         if not text.startswith(("/", "~", "./", "../")) or text.startswith("//"):
             # The text is not repeated: it may be anything.
             raise self.wrong("expected a path behind mbox:", "Write it like mbox:/home/alice/mail, or mbox:./mail.")
-        return Path(text).expanduser().absolute()
+        return self.absolute(text)
+
+    def absolute(self, text: str) -> Path:
+        try:
+            return Path(text).expanduser().absolute()
+        except RuntimeError:
+            raise self.wrong("there is no home directory of that user") from None
 
     # --- user, host, port -------------------------------------------------------------------
 

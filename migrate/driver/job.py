@@ -34,7 +34,8 @@ from ..state import (
 )
 from ..stores import net
 from ..stores.base import Channel, Session
-from ..stores.mbox import MboxAppender, MboxReader, check, compress, count_lost
+from ..stores.files import FilesReader, Shelf
+from ..stores.mbox import MboxAppender, MboxReader, check, compress, count_lost, is_backup
 from ..stores.pop3 import Pop3Reader, Pop3Releaser
 from .loop import Driver
 from .stop import Stop
@@ -276,6 +277,8 @@ def _opener(
     def named(name: str) -> Trace | None:
         return None if trace is None else lambda who, line: trace(f"{name} {who}", line)
 
+    shelf = Shelf()  # of the sessions of this run
+
     def open_session(command: OpenSource | OpenDest) -> Session:
         if isinstance(command, OpenDest):
             if job.dest.path is not None:
@@ -291,7 +294,9 @@ def _opener(
                 timeout_s=job.timeout_s,
             )
         if job.source.path is not None:
-            return MboxReader(job.source.path, Digester, spill_dir, wanted=job.wanted)
+            if is_backup(job.source.path):
+                return MboxReader(job.source.path, Digester, spill_dir, wanted=job.wanted)
+            return FilesReader(job.source.path, Digester, spill_dir, wanted=job.wanted, shelf=shelf)
         kind: Callable[..., Session] = Pop3Releaser if command.may_release else Pop3Reader
         if job.source.protocol is Wire.IMAP:
             from ..stores.imap import ImapReader

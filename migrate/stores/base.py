@@ -244,19 +244,19 @@ class Collector:
 
     def _grow_header(self, block: bytes) -> None:
         """Takes in what belongs to the header; ``block`` is searched no further than the header goes."""
-        if not self._header and (end := _header_end(block, 0)) > 0:
+        if not self._header and (end := header_end(block, 0)) > 0:
             self._header += block[:end]
             self._header_ended = True
             return
         start = max(0, len(self._header) - 3)
         self._header += block[: HEADER_LIMIT - len(self._header)]
-        if (end := _header_end(self._header, start)) > 0:
+        if (end := header_end(self._header, start)) > 0:
             del self._header[end:]
             self._header_ended = True
         self._header_ended = self._header_ended or len(self._header) >= HEADER_LIMIT
 
 
-def _header_end(octets: bytes | bytearray, start: int) -> int:
+def header_end(octets: bytes | bytearray, start: int) -> int:
     """Where the first empty line ends, behind CRLF or LF line ends; 0 when there is none before HEADER_LIMIT."""
     crlf = octets.find(b"\n\r\n", start, HEADER_LIMIT)
     bare = octets.find(b"\n\n", start, HEADER_LIMIT if crlf < 0 else crlf + 1)

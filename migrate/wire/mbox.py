@@ -117,7 +117,7 @@ def date_of(line: bytes) -> datetime | None:
 # --- the lines of a message -------------------------------------------------------------------
 
 
-class _Lines:
+class Lines:
     """Gives octets on in whole decisions: what the next block may change is held back, a few octets at most.
 
     ``_before`` is the last octet that was given on; a message begins as after an LF.
@@ -150,7 +150,7 @@ class _Lines:
         return octets
 
 
-class Encoder(_Lines):
+class Encoder(Lines):
     """Message octets to stored lines. ``note`` must be the one that ``survey`` gives for them."""
 
     def __init__(self, note: Note) -> None:
@@ -170,7 +170,7 @@ class Encoder(_Lines):
         return octets.replace(b"\r\n", b"\n") if self._note.line_ends is LineEnds.CRLF else octets
 
 
-class Decoder(_Lines):
+class Decoder(Lines):
     """Stored lines to the octets of the message."""
 
     def __init__(self, note: Note) -> None:

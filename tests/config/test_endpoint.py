@@ -199,6 +199,9 @@ def test_any_text_gives_an_endpoint_or_a_usage_error(text: str, start: str, is_s
         endpoint = parse_endpoint(start + text, side="source" if is_source else "destination")
     except UsageError:
         return
+    if endpoint.path is not None:
+        assert endpoint.path.is_absolute()
+        return
     assert endpoint.user
     assert endpoint.host
     assert 1 <= endpoint.port <= 65535
@@ -245,3 +248,28 @@ def test_mbox_files_are_named_by_their_path_alone(text: str, path: str, side: Si
     assert endpoint == Endpoint(Protocol.MBOX, "", "", 0, Tls.NONE, path=Path(path))
     assert str(endpoint) == endpoint.account == f"mbox:{path}"
     assert parse_endpoint(str(endpoint), side=side) == endpoint
+
+
+@pytest.mark.parametrize("text", ["old.mbox", "./old.mbox", "sub/old.mbox", "sub", "~/old.mbox", "a@b/old.mbox"])
+def test_a_path_alone_is_a_source(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("old.mbox", "sub/old.mbox", "a@b/old.mbox"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    if "@" in text:
+        # Read as a server, unless it cannot be meant as one.
+        with pytest.raises(UsageError):
+            parse_endpoint(text, side="source")
+        text = f"./{text}"
+    assert parse_endpoint(text, side="source").path == tmp_path / text.removeprefix("~/").removeprefix("./")
+    with pytest.raises(UsageError):
+        parse_endpoint(text, side="destination")
+
+
+@pytest.mark.parametrize(
+    "text", ["/nonexistent/old.mbox", "~/nonexistent/old.mbox", "./nonexistent", "~nobody-of-that-name/x"]
+)
+def test_a_path_that_is_not_there_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="there is no"):
+        parse_endpoint(text, side="source")

@@ -29,7 +29,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "mbox without a path": (["migrate", POP, "mbox:"], ["DEST: expected a path behind mbox:", "mbox:./mail"]),
     "deletion from files": (
         ["migrate", "mbox:/backup", IMAP, "--delete-after", "verified"],
-        ["--delete-after: mbox files only grow"],
+        ["--delete-after: nothing is ever deleted from files"],
     ),
     "files into themselves": (
         ["migrate", "mbox:/backup/INBOX", "mbox:/backup"],

@@ -15,6 +15,7 @@ from tests.support.mailgen import generate
 from tests.support.relay import Relay
 
 from .contract import AppenderContract, ReaderContract, ReleaserContract, play, value
+from .files_rig import LettersSource, MboxFileSource
 from .harness import ImapServerSource, MemoryDest, MemorySource, ServerDest, ServerSource
 from .mbox_rig import MboxDest, MboxSource
 
@@ -36,6 +37,13 @@ class TestMboxReader(ReaderContract):
     @pytest.fixture
     def source(self, tmp_path: Path) -> MboxSource:
         return MboxSource(tmp_path)
+
+
+class TestFilesReader(ReaderContract):
+    @pytest.fixture(params=[MboxFileSource, LettersSource], ids=["mbox", "eml"])
+    def source(self, request: pytest.FixtureRequest, tmp_path: Path) -> MboxFileSource | LettersSource:
+        made: MboxFileSource | LettersSource = request.param(tmp_path)
+        return made
 
 
 class TestMboxAppender(AppenderContract):

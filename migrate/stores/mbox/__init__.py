@@ -11,7 +11,7 @@ from .check import Finding, Sum, check
 from .compress import Compressed, compress
 from .folder import LAYOUTS, count_lost
 from .prune import Old, Rule, Spared, has_periods, prune
-from .reader import MboxReader
+from .reader import MboxReader, is_backup
 
 __all__ = [
     "LAYOUTS",
@@ -27,5 +27,6 @@ __all__ = [
     "compress",
     "count_lost",
     "has_periods",
+    "is_backup",
     "prune",
 ]

@@ -16,6 +16,7 @@ from ...model import DateSource, InternalDate, MailboxName, Message, MessageRef,
 from ...wire.mbox import FROM, date_of, decode, foreign_note, survey
 from ..base import Collector
 from . import disk
+from .index import SUFFIX
 from .listing import Listing
 from .lock import run_lock
 from .packed import SUFFIX as PACKED
@@ -165,13 +166,20 @@ class MboxReader(PatientSession):
             raise
 
 
+def is_backup(root: Path) -> bool:
+    """Whether a directory or a file is a backup of ours: an index stands beside the mail, or the state file in it."""
+    if root.is_file():
+        return Part(root).has_index
+    return (root / ".popferry").is_dir() or next(root.rglob("*" + MBOX + SUFFIX), None) is not None
+
+
 def parts_below(root: Path) -> list[Part]:
     """Every mbox file, those of a mailbox by uid; or the one that ``root`` is."""
     if root.is_file():
         return [Part(root.with_name(root.name.removesuffix(PACKED)))]
     names = {path for path in root.rglob("*" + MBOX) if path.is_file()}
     # A file may be lost and its index left.
-    names |= {path.with_name(path.stem) for path in root.rglob("*" + MBOX + ".index")}
+    names |= {path.with_name(path.stem) for path in root.rglob("*" + MBOX + SUFFIX)}
     names |= {path.with_name(path.stem) for path in root.rglob("*" + MBOX + PACKED)}
     parts = [part for part in map(Part, names) if part.exists() or not Record(part.path.parent).names(part.path.name)]
     return sorted(parts, key=lambda part: (part.path.parent, part.first if part.has_index else 0, part.path.name))

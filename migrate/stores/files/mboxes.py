@@ -1,0 +1,189 @@
+"""The messages of an mbox file that any program may have written."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ...model import DateSource, Flags, InternalDate
+from ...wire.foreign import Quoting, Separators, begins_header, is_expunged, quoting_of
+from ...wire.header import first
+from ...wire.mbox import date_of
+from .formats import Found, Scan, Told
+from .gauge import Gauge
+from .stream import Stream
+
+_SLACK = 4  # octets of empty lines between the end of a message, as its length tells it, and the next From_ line
+_PENDING = 10_000  # messages that one may claim to hold
+
+
+@dataclass(slots=True)
+class _Segment:
+    """The octets from one From_ line up to the next."""
+
+    line: bytes  # the From_ line, empty where the file begins without one
+    at: int  # of the From_ line
+    start: int
+    gauge: Gauge
+
+    @property
+    def end(self) -> int:
+        return self.start + self.gauge.length
+
+    @property
+    def length_told(self) -> int | None:
+        """Content-Length: the octets of the body (mboxcl, mboxcl2)."""
+        digits = first(self.gauge.header, b"content-length") or b""
+        return int(digits) if len(digits) < 16 and digits.isdigit() else None
+
+    @property
+    def claimed(self) -> int | None:
+        """Where its body would end by that, if that is behind its end."""
+        if (length := self.length_told) is None:
+            return None
+        claimed = self.start + len(self.gauge.header) + length
+        return claimed if claimed > self.end else None
+
+    def ends_at(self, place: int) -> bool:
+        """Whether its last octet stands there, but for empty lines."""
+        gap = self.end - place
+        return 0 <= gap <= _SLACK and not self.gauge.tail[len(self.gauge.tail) - gap :].strip(b"\r\n")
+
+
+@dataclass(slots=True)
+class _Sums:
+    """What is told of the whole file."""
+
+    expunged: list[int] = field(default_factory=list)
+    quoted: int = 0
+    quoted_at: int = 0
+
+
+def mbox(stream: Stream, *, quoting: Quoting = Quoting.UNKNOWN, flags: dict[int, Flags] | None = None) -> Scan:
+    """Every message of the file. ``quoting`` and ``flags`` (by the offset of the From_ line): of an index beside it."""
+    sums = _Sums()
+    for segment in _settled(stream):
+        yield None if segment is None else _found(segment, quoting, flags or {}, sums)
+    if sums.expunged:
+        yield Told(
+            f"{len(sums.expunged):,} messages that Thunderbird had deleted, and not yet removed from the file, "
+            f"are left out (the first at offset {sums.expunged[0]:,})"
+        )
+    if sums.quoted:
+        yield Told(
+            f'{sums.quoted:,} lines begin with ">From " and stay as they are (the first in the message at offset '
+            f'{sums.quoted_at:,}): nothing proves that a ">" was added'
+        )
+
+
+def _found(segment: _Segment, quoting: Quoting, flags: dict[int, Flags], sums: _Sums) -> Found | Told | None:
+    gauge = segment.gauge
+    if not segment.line and not gauge.is_blank and not begins_header(gauge.header):
+        return Told(f"{gauge.length:,} octets at offset {segment.at:,} are no message; they are left out")
+    if gauge.is_blank:
+        what = f"the From_ line at offset {segment.at:,} has no message behind it"
+        return Told(what) if segment.line else None
+    if is_expunged(segment.line, gauge.header):
+        sums.expunged.append(segment.at)
+        return None
+    quoting = quoting or _proven(segment)
+    quoted = gauge.quoted_in_header + gauge.quoted
+    if quoted and not quoting:
+        sums.quoted_at = sums.quoted_at if sums.quoted else segment.at
+        sums.quoted += quoted
+    when = date_of(segment.line)
+    return Found(
+        start=segment.start,
+        end=segment.end - gauge.empty_line,
+        octets=gauge.octets - (2 if gauge.empty_line else 0) - (quoted if quoting else 0),
+        digest=gauge.digest,
+        header=gauge.header,
+        quoting=quoting,
+        flags=flags.get(segment.at),
+        date=None if when is None else InternalDate(when, DateSource.FROM_LINE),
+    )
+
+
+def _proven(segment: _Segment) -> Quoting:
+    """What was quoted, as far as the message proves it.
+
+    By its From_ line, where no line of the body contradicts; or by a Content-Length that is right once every quoted
+    line has lost one ">": so many octets it had before it was quoted.
+    """
+    gauge = segment.gauge
+    if gauge.bare:
+        return Quoting.UNKNOWN
+    told = segment.length_told
+    is_body_alone = gauge.quoted and not gauge.quoted_in_header
+    if is_body_alone and told in (gauge.body - gauge.quoted, gauge.body_on_the_wire - gauge.quoted):
+        return Quoting.MBOXRD
+    return quoting_of(segment.line)
+
+
+# --- Content-Length ---------------------------------------------------------------------------
+
+
+def _settled(stream: Stream) -> Iterator[_Segment | None]:
+    """The messages: segments, or several of them as one where the first has a Content-Length that reaches exactly
+    to the end of the last, since mboxcl2 quotes nothing. A length that does not is passed over."""
+    pending: deque[_Segment] = deque()
+    for segment in _segments(stream):
+        if segment is None:
+            yield None
+            continue
+        pending.append(segment)
+        yield from _settle(stream, pending, is_last=False)
+    yield from _settle(stream, pending, is_last=True)
+
+
+def _settle(stream: Stream, pending: deque[_Segment], *, is_last: bool) -> Iterator[_Segment]:
+    while pending:
+        claimed = pending[0].claimed
+        count = 1
+        if claimed is not None:
+            is_possible = stream.size is None or claimed <= stream.size
+            if is_possible and not is_last and pending[-1].end <= claimed and len(pending) < _PENDING:
+                return  # it may be right: what follows tells
+            fits = (number for number, one in enumerate(pending) if number and one.ends_at(claimed))
+            count = next(fits, 0) + 1
+        yield pending[0] if count == 1 else _joined(stream, pending[0], pending[count - 1].end)
+        for _ in range(count):
+            pending.popleft()
+
+
+def _joined(stream: Stream, segment: _Segment, end: int) -> _Segment:
+    """The segment with what its Content-Length says to be its own. Read anew, from a stream of its own."""
+    gauge = Gauge()
+    other = Stream(stream.path)
+    try:
+        for block in other.blocks(segment.start, end):
+            gauge.update(block)
+    finally:
+        other.close()
+    gauge.finish()
+    return _Segment(segment.line, segment.at, segment.start, gauge)
+
+
+def _segments(stream: Stream) -> Iterator[_Segment | None]:
+    separators = Separators()
+    segment = _Segment(b"", 0, 0, Gauge())
+    at = 0
+    for block in _and_end(stream.blocks()):
+        for is_beginning, piece in separators.finish() if block is None else separators.update(block):
+            line = b""
+            if is_beginning:
+                segment.gauge.finish()
+                yield segment
+                line = piece[: piece.find(b"\n") + 1] or piece
+                segment = _Segment(line, at, at + len(line), Gauge())
+            segment.gauge.update(piece[len(line) :])
+            at += len(piece)
+        yield None
+    segment.gauge.finish()
+    yield segment
+
+
+def _and_end(blocks: Iterator[bytes]) -> Iterator[bytes | None]:
+    yield from blocks
+    yield None
