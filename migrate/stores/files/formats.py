@@ -13,6 +13,8 @@ from ...wire.mbox import FROM
 from .gauge import Gauge
 from .stream import Stream
 
+MBOX_SUFFIXES = (".mbox", ".mbx")
+
 
 class Kind(Enum):
     MBOX = "mbox"
@@ -67,10 +69,13 @@ def kind_of(name: str, head: bytes) -> tuple[Kind, str]:
         return Kind.EMLX, ""
     if not text:
         return Kind.EMPTY, ""
-    if text.startswith(FROM) and any(is_beginning for is_beginning, _ in _pieces(head)):
+    if text.startswith(FROM) and _has_messages(head):
         return Kind.MBOX, ""
     if lower.endswith(".eml") or begins_header(head):
         return Kind.LETTER, ""
+    # A disk may have lost the beginning of an mbox file: what stands behind it is read.
+    if lower.endswith(MBOX_SUFFIXES) or _has_messages(head):
+        return Kind.MBOX, ""
     if head.startswith(b"!BDN"):
         return Kind.OUTLOOK, "an Outlook data file; readpst makes mbox files of it"
     if lower.endswith(".msg"):
@@ -84,10 +89,9 @@ def kind_of(name: str, head: bytes) -> tuple[Kind, str]:
     return Kind.OTHER, f'no mail: expected a From_ line or the header of a message, found "{first}"'
 
 
-def _pieces(head: bytes) -> Iterator[tuple[bool, bytes]]:
+def _has_messages(head: bytes) -> bool:
     separators = Separators()
-    yield from separators.update(head)
-    yield from separators.finish()
+    return any(is_beginning for is_beginning, _ in (*separators.update(head), *separators.finish()))
 
 
 def letter(stream: Stream) -> Scan:

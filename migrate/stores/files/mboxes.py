@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ...model import DateSource, Flags, InternalDate
-from ...wire.foreign import Quoting, Separators, begins_header, is_expunged, quoting_of
+from ...wire.foreign import BOM, Quoting, Separators, begins_header, is_expunged, quoting_of
 from ...wire.header import first
 from ...wire.mbox import date_of
 from .formats import Found, Scan, Told
@@ -80,7 +80,8 @@ def mbox(stream: Stream, *, quoting: Quoting = Quoting.UNKNOWN, flags: dict[int,
 def _found(segment: _Segment, quoting: Quoting, flags: dict[int, Flags], sums: _Sums) -> Found | Told | None:
     gauge = segment.gauge
     if not segment.line and not gauge.is_blank and not begins_header(gauge.header):
-        return Told(f"{gauge.length:,} octets at offset {segment.at:,} are no message; they are left out")
+        what = f"{gauge.length:,} octets at offset {segment.at:,} are no message; they are left out"
+        return Told(what, is_fault=True)
     if gauge.is_blank:
         what = f"the From_ line at offset {segment.at:,} has no message behind it"
         return Told(what) if segment.line else None
@@ -177,8 +178,12 @@ def _segments(stream: Stream) -> Iterator[_Segment | None]:
                 yield segment
                 line = piece[: piece.find(b"\n") + 1] or piece
                 segment = _Segment(line, at, at + len(line), Gauge())
-            segment.gauge.update(piece[len(line) :])
+            octets = piece[len(line) :]
             at += len(piece)
+            if not segment.line and not segment.gauge.length:
+                octets = octets.removeprefix(BOM).lstrip(b"\r\n")  # in front of a first message without From_ line
+                segment.at = segment.start = at - len(octets)
+            segment.gauge.update(octets)
         yield None
     segment.gauge.finish()
     yield segment

@@ -22,7 +22,7 @@ from .formats import Found, Kind, Scan, Told, kind_of, letter
 from .gauge import Gauge
 from .listing import Listing
 from .mboxes import mbox
-from .stream import Stream
+from .stream import Stream, unpacked_name
 from .tree import File, mailbox_of, walk
 
 Wanted = Callable[[bytes, datetime | None], bool]
@@ -169,7 +169,7 @@ class FilesReader(LocalSession):
             listing.add_fault(f"{name}: {error.strerror or error}")
             return
         try:
-            kind, what = kind_of(path.name, stream.head)
+            kind, what = kind_of(unpacked_name(path.name), stream.head)
             if kind is Kind.OUTLOOK:
                 listing.add_fault(f"{name}: {what}")
             elif kind is Kind.OTHER and not stream.damage:
@@ -192,7 +192,7 @@ class FilesReader(LocalSession):
             yield from emlx(stream)
             return
         # A message without a From_ line is one message, unless others stand behind it.
-        if kind is Kind.LETTER and (path.suffix.lower() == ".eml" or path.name.isdigit()):
+        if kind is Kind.LETTER and (unpacked_name(path.name).lower().endswith(".eml") or path.name.isdigit()):
             yield from letter(stream)
             return
         index = imap_backup.index_of(path)

@@ -17,6 +17,11 @@ PACKED_SUFFIXES = (".gz", ".bz2", ".xz")
 HEAD_OCTETS = 64 * 1024
 
 
+def unpacked_name(name: str) -> str:
+    """The name that the file has when it is unpacked."""
+    return next((name[: -len(suffix)] for suffix in PACKED_SUFFIXES if name.lower().endswith(suffix)), name)
+
+
 class Stream:
     """A file that is open for reading. Whoever has it closes it. OSError where it cannot be opened.
 

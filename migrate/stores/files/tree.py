@@ -16,10 +16,9 @@ from pathlib import Path
 
 from ...model import MailboxName
 from . import imap_backup
-from .formats import Kind
-from .stream import PACKED_SUFFIXES
+from .formats import MBOX_SUFFIXES, Kind
+from .stream import unpacked_name
 
-MBOX_SUFFIXES = (".mbox", ".mbx")
 _THUNDERBIRDS = ".sbd"
 # What mail programs keep beside the mail: never mail.
 _BESIDE = (".msf", ".dat", ".plist", ".lock", ".index")
@@ -58,7 +57,8 @@ def mailbox_of(file: File, kind: Kind, root: Path) -> MailboxName | None:
     """The mailbox of its messages; None where only the person can know: the file or the directory that was named."""
     levels = file.levels
     is_bundled = file.name == "mbox" and (file.path != "mbox" or root.name.lower().endswith(".mbox"))
-    if kind is Kind.MBOX and file.path and not file.name.lower().endswith(".eml") and not is_bundled:
+    is_letter = unpacked_name(file.name).lower().endswith(".eml")
+    if kind is Kind.MBOX and file.path and not is_letter and not is_bundled:
         name = _stem(file.name)
         if imap_backup.index_of(root / file.path).exists():
             levels, name = tuple(map(imap_backup.unescaped, levels)), imap_backup.unescaped(name)
@@ -112,12 +112,8 @@ def _is_beside(name: str, names: set[str]) -> bool:
 
 
 def _stem(name: str) -> str:
-    for suffixes in (PACKED_SUFFIXES, MBOX_SUFFIXES):
-        for suffix in suffixes:
-            if name.lower().endswith(suffix) and len(name) > len(suffix):
-                name = name[: -len(suffix)]
-                break
-    return name
+    name = unpacked_name(name)
+    return name.rpartition(".")[0] or name if name.lower().endswith(MBOX_SUFFIXES) else name
 
 
 def _level(name: str) -> str:

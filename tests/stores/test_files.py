@@ -1,0 +1,548 @@
+"""Mail files that other programs wrote: what is found in them, and that nothing of it is lost or named twice."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+import lzma
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from migrate.commands import CloseSource, Fetch, ListSource, OpenSource
+from migrate.errors import MessageError, StoreError
+from migrate.model import DateSource, InternalDate
+from migrate.rules.dedupe import Digester
+from migrate.stores.base import Session
+from migrate.stores.files import FilesReader, Shelf
+from tests.support.mailgen import generate
+
+from .contract import octets_of, play, value
+from .files_rig import ASCTIME, Read, crlf, emlx, lf, stored
+
+WHEN = InternalDate(datetime(2026, 11, 26, 10, 11, 12, tzinfo=UTC), DateSource.FROM_LINE)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """An empty directory."""
+    made = tmp_path / "Mail"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., Read]:
+    return lambda path, **more: Read(path, tmp_path / "letters", **more)
+
+
+def letter(number: int, body: bytes = b"Text\r\n", more: bytes = b"") -> bytes:
+    return b"Subject: %d\r\nMessage-ID: <%d@example.net>\r\n%b\r\n%b" % (number, number, more, body)
+
+
+# --- mbox files -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quote", ["", "mboxo", "mboxrd"])
+@pytest.mark.parametrize("eol", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
+def test_every_message_of_an_mbox_file_is_read(root: Path, read: Callable[..., Read], quote: str, eol: bytes) -> None:
+    loaded = list(generate(11, 40, odd=0))
+    path = root / "old"
+    path.write_bytes(b"".join(stored(octets, quote=quote) for octets in loaded).replace(b"\n", eol))
+    found = read(path)
+    assert found.octets() == loaded
+    assert found.facts.messages == 40
+    assert [ref.octets for ref in found.refs] == [len(octets) for octets in loaded]
+    assert {message.internaldate for message in found.messages()} == {WHEN}
+    assert found.notices == []
+
+
+QUOTED = b"Lines:\r\n>From you\r\nand\r\n>>From us\r\n"
+UNQUOTED = b"Lines:\r\nFrom you\r\nand\r\n>From us\r\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "more", "want"),
+    [
+        (b"From ada@example.net " + ASCTIME, b"", QUOTED),
+        (b"From mboxrd@z " + ASCTIME, b"", UNQUOTED),
+        (b"From \r", b"", UNQUOTED),
+        # Lengths of the body as it stands in the file, before it was quoted, on the wire, and one that is wrong.
+        (b"From ada@example.net " + ASCTIME, b"Content-Length: 31\r\n", QUOTED),
+        (b"From ada@example.net " + ASCTIME, b"Content-Length: 29\r\n", UNQUOTED),
+        (b"From ada@example.net " + ASCTIME, b"Content-Length: 33\r\n", UNQUOTED),
+        (b"From ada@example.net " + ASCTIME, b"Content-Length: 30\r\n", QUOTED),
+    ],
+)
+def test_quoting_is_undone_only_where_it_is_proven(
+    root: Path, read: Callable[..., Read], line: bytes, more: bytes, want: bytes
+) -> None:
+    assert len(lf(QUOTED)) == 31
+    assert len(lf(UNQUOTED)) == 29
+    path = root / "old"
+    path.write_bytes(stored(letter(1, QUOTED, more), line) + stored(letter(2), line))
+    found = read(path)
+    assert found.octets() == [letter(1, want, more), letter(2)]
+    assert ["stay as they are" in text for text in found.notices] == [True] * (want is QUOTED), (
+        "and what stays is named"
+    )
+
+
+def test_a_line_that_is_not_quoted_proves_that_nothing_was(root: Path, read: Callable[..., Read]) -> None:
+    body = b">From you\r\nFrom me\r\n"
+    path = root / "old"
+    path.write_bytes(stored(letter(1, body), b"From \r"))
+    assert read(path).octets() == [letter(1, body)]
+
+
+def test_a_content_length_keeps_a_message_with_from_lines_whole(root: Path, read: Callable[..., Read]) -> None:
+    inner = b"".join(stored(letter(number)) for number in (7, 8))
+    more = b"Content-Length: %d\r\n" % len(inner[:-1])
+    whole = letter(1, crlf(inner[:-1]), more)
+    for others in ([letter(2), letter(3)], []):
+        path = root / "old"
+        path.write_bytes(b"".join(map(stored, [whole, *others])))
+        assert read(path).octets() == [whole, *others]
+
+
+@pytest.mark.parametrize("wrong", [0, 3, 10, 10**6, 10**14])
+def test_a_content_length_that_does_not_fit_swallows_nothing(root: Path, read: Callable[..., Read], wrong: int) -> None:
+    loaded = [letter(number, more=b"Content-Length: %d\r\n" % wrong) for number in range(1, 6)]
+    (root / "old").write_bytes(b"".join(map(stored, loaded)))
+    assert read(root / "old").octets() == loaded
+
+
+def test_the_empty_line_between_messages_is_of_the_format_and_no_other(root: Path, read: Callable[..., Read]) -> None:
+    loaded = [letter(1, b"Text\r\n\r\n\r\n"), letter(2, b""), letter(3, b"\r\n"), letter(4, b"no line end")]
+    path = root / "old"
+    path.write_bytes(b"".join(map(stored, loaded)))
+    assert read(path).octets() == [*loaded[:3], letter(4, b"no line end\r\n")], "but for a last line that it ended"
+    path.write_bytes(b"".join(map(stored, loaded))[:-1])
+    assert read(path).octets()[:3] == loaded[:3], "the last message may lack it"
+
+
+def test_messages_without_an_empty_line_before_them_are_found(root: Path, read: Callable[..., Read]) -> None:
+    loaded = [b"From: ada@example.net\r\n" + letter(number) for number in range(5)]
+    (root / "old").write_bytes(b"".join(stored(octets)[:-1] for octets in loaded))
+    assert read(root / "old").octets() == loaded
+
+
+def test_a_first_message_without_from_line_is_a_message(root: Path, read: Callable[..., Read]) -> None:
+    for front in (b"", b"\n\n", b"\r\n", b"\xef\xbb\xbf"):
+        (root / "old").write_bytes(front + stored(letter(1)).partition(b"\n")[2] + stored(letter(2)))
+        assert read(root / "old").octets() == [letter(1), letter(2)]
+
+
+def test_octets_that_are_no_message_are_named_and_the_rest_is_read(root: Path, read: Callable[..., Read]) -> None:
+    (root / "old").write_bytes(stored(b"") + b"\n" + stored(letter(1)))
+    found = read(root / "old")
+    assert found.octets() == [letter(1)]
+    assert found.notices == ["old: the From_ line at offset 0 has no message behind it"]
+
+
+@pytest.mark.parametrize("torn", [b"\0" * 5000, b"ject: a torn one\n\nText\n\n", b"\n\n\0" * 100_000])
+def test_a_file_that_lost_its_beginning_gives_the_rest(root: Path, read: Callable[..., Read], torn: bytes) -> None:
+    (root / "old.mbox").write_bytes(torn + b"\n" + stored(letter(1)) + stored(letter(2)))
+    found = read(root)
+    fault, *rest = play(found.session, *map(Fetch, found.refs))
+    assert isinstance(fault.error, MessageError)
+    assert "octets at offset" in fault.error.what
+    assert [octets_of(outcome.value) for outcome in rest] == [letter(1), letter(2)]
+    if len(torn) < 60_000:
+        (root / "old.mbox").rename(root / "old")
+        assert len(read(root).refs) == 3, "whatever its name"
+
+
+def test_flags_of_the_header_are_left_to_the_header(root: Path, read: Callable[..., Read]) -> None:
+    (root / "old").write_bytes(stored(letter(1, more=b"Status: RO\r\nX-Status: AF\r\n")))
+    (message,) = read(root / "old").messages()
+    assert message.flags is None
+    assert b"Status: RO" in message.header
+
+
+# --- Thunderbird ------------------------------------------------------------------------------
+
+MARKS = b"X-Account-Key: account4\r\nX-UIDL: 0000%d\r\nX-Mozilla-Status: %04x\r\nX-Mozilla-Status2: %08x\r\n"
+
+
+def test_a_thunderbird_profile_gives_its_folders_and_no_deleted_message(root: Path, read: Callable[..., Read]) -> None:
+    def kept(number: int, status: int = 1, status2: int = 0) -> bytes:
+        # As Thunderbird writes: the From_ line and what it got with CRLF, its own fields with LF.
+        return b"From - %b\r\n%b%b\r\n" % (ASCTIME, lf(MARKS % (number, status, status2)), letter(number))
+
+    account = root / "pop.example.org"
+    (account / "Inbox.sbd" / "Work.sbd").mkdir(parents=True)
+    (account / "Inbox").write_bytes(kept(1) + kept(2, 0x0009) + kept(3, 0x0004) + kept(4, 1, 0x200000))
+    (account / "Inbox.sbd" / "Work").write_bytes(kept(5))
+    (account / "Inbox.sbd" / "Work.sbd" / "A.B").write_bytes(kept(6))
+    (account / "Trash").write_bytes(b"")
+    for name in ("Inbox.msf", "popstate.dat", "msgFilterRules.dat", "Trash.msf"):
+        (account / name).write_bytes(b'// <!-- <mdb:mork:z v="1.4"/> -->')
+    found = read(account)
+    assert found.by_mailbox() == {"INBOX": 2, "INBOX/Work": 1, "INBOX/Work/A.B": 1}
+    assert read(root).by_mailbox()["pop.example.org/Inbox/Work"] == 1
+    assert found.octets()[0] == MARKS % (1, 1, 0) + letter(1), "lines end as mail has it"
+    assert found.notices == [
+        "Inbox: 2 messages that Thunderbird had deleted, and not yet removed from the file, are left out "
+        f"(the first at offset {len(kept(1))})"
+    ]
+
+
+# --- single messages, Apple Mail, imap-backup -------------------------------------------------
+
+
+def test_a_tree_of_letters_gives_a_mailbox_for_each_directory(root: Path, read: Callable[..., Read]) -> None:
+    for number, name in enumerate(["a.eml", "Work/b.eml", "Work/2026/c.EML", "MH/1", "MH/12", "Work/From.eml"]):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        front = b"From - " + ASCTIME + b"\n" if name.endswith("From.eml") else b""
+        path.write_bytes(front + letter(number))
+    (root / "MH" / ".mh_sequences").write_text("cur: 1")
+    found = read(root)
+    assert found.by_mailbox() == {"": 1, "Work": 2, "Work/2026": 1, "MH": 2}
+    assert sorted(found.octets()) == [letter(number) for number in range(6)]
+    assert found.notices == []
+
+
+def test_one_letter_is_a_source(root: Path, read: Callable[..., Read]) -> None:
+    (root / "a.eml").write_bytes(b"no header at all\n")
+    (message,) = read(root / "a.eml").messages()
+    assert (octets_of(message), message.mailbox) == (b"no header at all\r\n", None)
+
+
+def test_a_letter_that_quotes_an_mbox_file_is_one_message(root: Path, read: Callable[..., Read]) -> None:
+    octets = letter(1, crlf(b"Look:\n\n" + stored(letter(2))))
+    (root / "a.eml").write_bytes(octets)
+    assert read(root).octets() == [octets]
+
+
+def test_emlx_files_come_with_flags_and_date(root: Path, read: Callable[..., Read]) -> None:
+    bundle = root / "Inbox.mbox" / "2B0F" / "Data" / "1" / "Messages"
+    bundle.mkdir(parents=True)
+    (root / "Inbox.mbox" / "Old.mbox" / "Messages").mkdir(parents=True)
+    received = int(datetime(2018, 1, 26, 21, 1, 18, tzinfo=UTC).timestamp())
+    # Bit 33, and all ones where attachments are counted, as Mail writes them; then: draft, deleted, forwarded.
+    (bundle / "1.emlx").write_bytes(emlx(letter(1), flags=0x2_0003_FC15, received=received))
+    (bundle / "2.emlx").write_bytes(emlx(letter(2), flags=0b1_0100_0010))
+    (root / "Inbox.mbox" / "Old.mbox" / "Messages" / "3.emlx").write_bytes(emlx(letter(3)))
+    (root / "Inbox.mbox" / "Info.plist").write_text("<plist/>")
+    one, two, three = read(root).messages()
+    assert [octets_of(message) for message in (one, two, three)] == [letter(1), letter(2), letter(3)]
+    assert [str(message.mailbox) for message in (one, two, three)] == ["INBOX", "INBOX", "INBOX/Old"]
+    assert [str(message.flags) for message in (one, two, three)] == [
+        "\\Answered \\Flagged \\Seen",
+        "$Forwarded \\Draft",
+        "",
+    ]
+    assert one.internaldate == InternalDate(datetime(2018, 1, 26, 21, 1, 18, tzinfo=UTC), DateSource.STORE)
+    assert two.internaldate is None
+
+
+@pytest.mark.parametrize("harm", ["no length", "too long", "too short", "no property list"])
+def test_a_damaged_emlx_gives_its_message_and_is_named(root: Path, read: Callable[..., Read], harm: str) -> None:
+    octets = {
+        "no length": emlx(letter(1)).partition(b"\n")[2],
+        "too long": emlx(letter(1), count=5000),
+        "too short": emlx(letter(1), count=20),
+        "no property list": emlx(letter(1)).partition(b"<?xml")[0],
+    }[harm]
+    (root / "1.emlx").write_bytes(octets)
+    found = read(root)
+    assert found.octets() == [letter(1)]
+    (notice,) = found.notices
+    assert notice.startswith("1.emlx: its ")
+
+
+def test_what_apple_mail_took_out_of_a_message_is_set_aside(root: Path, read: Callable[..., Read]) -> None:
+    (root / "Messages").mkdir()
+    (root / "Messages" / "7.partial.emlx").write_bytes(emlx(letter(1)))
+    (root / "Attachments" / "7" / "2").mkdir(parents=True)
+    (root / "Attachments" / "7" / "2" / "letter.eml").write_bytes(letter(2))
+    found = read(root)
+    fault, message = play(found.session, *map(Fetch, found.refs))
+    assert isinstance(fault.error, MessageError)
+    assert "Attachments/7" in fault.error.what
+    assert octets_of(message.value) == letter(1)
+    assert len(found.refs) == 2, "an attachment is no message of its own"
+
+
+def test_an_apple_export_is_the_mailbox_of_its_name(root: Path, read: Callable[..., Read]) -> None:
+    (root / "Work.mbox").mkdir()
+    (root / "Work.mbox" / "mbox").write_bytes(stored(letter(1)))
+    (root / "Work.mbox" / "table_of_contents").write_bytes(b"\0\1")
+    assert read(root).by_mailbox() == {"Work": 1}
+    assert read(root / "Work.mbox").by_mailbox() == {"": 1}
+
+
+def test_imap_backup_folders_come_with_their_flags(root: Path, read: Callable[..., Read]) -> None:
+    body = b"Text\r\n>From: you\r\nFrom me\r\nFromage\r\n"
+    loaded = [letter(1, body), letter(2), letter(3)]
+    # It quotes every line that begins with From, keeps the CRs, and adds an empty line that ends in LF.
+    texts = [
+        b"From ada@example.net %b\n%b\n"
+        % (ASCTIME, octets.replace(b"\n>From", b"\n>>From").replace(b"\nFrom", b"\n>From"))
+        for octets in loaded
+    ]
+    (root / "Sent%3a; a").mkdir()
+    path = root / "Sent%3a; a" / "2026.mbox"
+    path.write_bytes(b"".join(texts))
+    flags = [["Seen", "Recent", "$Forwarded"], ["Deleted", "Flagged"]]
+    messages = [
+        {"uid": number, "offset": sum(map(len, texts[:number])), "length": len(texts[number]), "flags": flags[number]}
+        for number in (0, 1)
+    ]
+    path.with_suffix(".imap").write_text(json.dumps({"version": 3.1, "uid_validity": 5, "messages": messages}))
+    found = read(root)
+    assert found.octets() == loaded
+    assert [str(message.flags or "-") for message in found.messages()] == ["$Forwarded \\Seen", "\\Flagged", "-"]
+    assert found.by_mailbox() == {"Sent: a/2026": 3}
+    assert found.notices == []
+    path.with_suffix(".imap").write_text("{}")
+    assert read(root).octets()[1:] == loaded[1:], "without a good index it is an mbox file as any other"
+
+
+# --- compressed, damaged, unreadable ----------------------------------------------------------
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_compressed_files_are_read_in_any_order(root: Path, read: Callable[..., Read], suffix: str) -> None:
+    loaded = list(generate(12, 30, odd=0))
+    path = root / f"old.mbox{suffix}"
+    path.write_bytes(PACKERS[suffix](b"".join(map(stored, loaded))))
+    found = read(root)
+    backwards = [octets_of(value(found.session, Fetch(ref))) for ref in reversed(found.refs)]
+    assert backwards == loaded[::-1]
+    assert found.by_mailbox() == {"old": 30}
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_a_damaged_compressed_file_gives_what_can_be_read_and_is_set_aside(
+    root: Path, read: Callable[..., Read], suffix: str
+) -> None:
+    loaded = [letter(number, os.urandom(30_000).hex().encode() + b"\r\n") for number in range(20)]
+    octets = PACKERS[suffix](b"".join(map(stored, loaded)))
+    (root / f"old.mbox{suffix}").write_bytes(octets[: len(octets) * 2 // 3] if suffix != ".bz2" else octets[:-100_000])
+    found = read(root)
+    outcomes = play(found.session, *map(Fetch, found.refs))
+    assert isinstance(outcomes[-1].error, MessageError)
+    assert "damaged" in outcomes[-1].error.what
+    whole = [octets_of(outcome.value) for outcome in outcomes[:-1] if outcome.error is None]
+    # The last one is cut where the octets ended.
+    assert 3 < len(whole) < 20
+    assert whole[:-1] == loaded[: len(whole) - 1]
+
+
+def test_what_cannot_be_read_is_set_aside_and_the_others_are_read(root: Path, read: Callable[..., Read]) -> None:
+    (root / "a.eml").write_bytes(letter(1))
+    (root / "b.msg").write_bytes(b"\xd0\xcf\x11\xe0")
+    (root / "c.pst").write_bytes(b"!BDN\0")
+    (root / "d" / "cur").mkdir(parents=True)
+    (root / "d" / "new").mkdir()
+    (root / "e.zip").write_bytes(b"PK\3\4")
+    (root / "f.txt").write_bytes(b"Dear all\n")
+    found = read(root)
+    outcomes = play(found.session, *map(Fetch, found.refs))
+    assert [outcome.error is None for outcome in outcomes] == [True, False, False, False]
+    assert len({ref.uid for ref in found.refs}) == 4
+    assert found.notices == [
+        "e.zip: a zip archive; unpack it first",
+        'f.txt: no mail: expected a From_ line or the header of a message, found "Dear all"',
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_is_set_aside(root: Path, read: Callable[..., Read]) -> None:
+    (root / "a.eml").write_bytes(letter(1))
+    (root / "b.eml").write_bytes(letter(2))
+    (root / "b.eml").chmod(0)
+    found = read(root)
+    outcomes = play(found.session, *map(Fetch, found.refs))
+    assert [outcome.error is None for outcome in outcomes] == [True, False]
+
+
+def test_a_link_that_leads_nowhere_or_in_a_circle_does_no_harm(root: Path, read: Callable[..., Read]) -> None:
+    (root / "a.eml").write_bytes(letter(1))
+    (root / "nowhere.eml").symlink_to("nothing")
+    (root / "circle").symlink_to(root)
+    assert read(root).octets() == [letter(1)]
+
+
+def test_a_file_that_holds_no_mail_is_no_source(root: Path, read: Callable[..., Read]) -> None:
+    (root / "photo").write_bytes(b"\x89PNG\r\n")
+    with pytest.raises(StoreError, match="photo: no mail") as caught:
+        read(root / "photo")
+    assert ".eml" in caught.value.hint
+    with pytest.raises(StoreError, match="there is no"):
+        read(root / "nothing")
+
+
+def test_a_directory_without_mail_says_so(root: Path, read: Callable[..., Read]) -> None:
+    assert read(root).notices == [f"no mail was found in {root}"]
+
+
+def test_many_files_without_mail_are_not_all_named(root: Path, read: Callable[..., Read]) -> None:
+    for number in range(50):
+        (root / f"{number:02}.png").write_bytes(b"\x89PNG")
+    (root / "a.eml").write_bytes(letter(1))
+    notices = read(root).notices
+    assert len(notices) == 21
+    assert notices[-1] == "... and 30 other files without mail"
+
+
+# --- names ------------------------------------------------------------------------------------
+
+
+def names(path: Path, read: Callable[..., Read]) -> list[bytes]:
+    return [ref.uid for ref in read(path).refs]
+
+
+def test_a_message_keeps_its_name_while_its_neighbours_come_and_go(root: Path, read: Callable[..., Read]) -> None:
+    path = root / "old"
+    texts = [stored(letter(number)) for number in range(4)]
+    path.write_bytes(b"".join(texts))
+    before = names(path, read)
+    path.write_bytes(b"".join([texts[3], texts[0], stored(letter(9)), texts[1]]))
+    after = names(path, read)
+    assert [after[1], after[3], after[0]] == [before[0], before[1], before[3]]
+    assert after[2] not in before
+    path.write_bytes(b"".join(texts)[:-1])
+    assert names(path, read) == before, "whether an empty line follows or not"
+    path.write_bytes(b"".join(texts).replace(b"\n", b"\r\n"))
+    assert names(path, read) == before, "and however lines end"
+    marks = b"Subject", b"Status: RO\nX-Mozilla-Status: 0001\nSubject"
+    path.write_bytes(b"".join(texts).replace(*marks))
+    assert names(path, read) == before, "and when it was read"
+
+
+def test_equal_messages_have_names_of_their_own(root: Path, read: Callable[..., Read]) -> None:
+    (root / "a").write_bytes(stored(letter(1)) * 3)
+    (root / "b").write_bytes(stored(letter(1)))
+    found = names(root, read)
+    assert len(set(found)) == 4
+    (root / "a").write_bytes(stored(letter(1)) * 2)
+    assert set(names(root, read)) < set(found)
+
+
+def test_messages_that_differ_in_one_octet_anywhere_have_other_names(root: Path, read: Callable[..., Read]) -> None:
+    octets = stored(letter(1, b"Text\r\n" * 3))
+    variants = {octets[:at] + b"~" + octets[at + 1 :] for at in range(octets.find(b"Subject: ") + 9, len(octets) - 2)}
+    (root / "a").write_bytes(b"".join(sorted(variants)))
+    whole = [one for one in read(root / "a").refs if not one.uid.endswith(b";2")]
+    # A "~" in place of the line end in front of the body makes the rest of it header.
+    assert len({ref.uid for ref in whole}) >= len(variants) - 3
+
+
+# --- the session ------------------------------------------------------------------------------
+
+
+def test_reading_changes_and_locks_nothing(root: Path, read: Callable[..., Read]) -> None:
+    (root / "old").write_bytes(stored(letter(1)))
+    before = (root / "old").stat()
+    found = read(root)
+    assert found.octets() == [letter(1)]
+    assert sorted(path.name for path in root.iterdir()) == ["old"]
+    after = (root / "old").stat()
+    assert (after.st_mtime_ns, after.st_size, after.st_ino) == (before.st_mtime_ns, before.st_size, before.st_ino)
+    with (root / "old").open("ab") as stream:
+        stream.write(stored(letter(2)))
+    assert octets_of(value(found.session, Fetch(found.refs[0]))) == letter(1), "another program may append meanwhile"
+    with pytest.raises(TypeError):
+        found.session.submit(OpenSource(may_release=True))
+
+
+def test_a_file_that_changes_between_listing_and_fetching_is_noticed(root: Path, read: Callable[..., Read]) -> None:
+    texts = [stored(letter(number)) for number in range(3)]
+    (root / "old").write_bytes(b"".join(texts))
+    found = read(root)
+    (root / "old").write_bytes(b"".join(texts[1:]))
+    outcomes = play(found.session, *map(Fetch, found.refs))
+    assert all(isinstance(outcome.error, MessageError) for outcome in outcomes)
+    (root / "old").unlink()
+    found.session.close()
+
+
+def test_the_next_session_of_a_run_reads_only_what_changed_the_files(root: Path, tmp_path: Path) -> None:
+    (root / "old").write_bytes(stored(letter(1)) + stored(letter(2, b">From x\r\n")))
+    shelf = Shelf()
+
+    def session() -> tuple[Session, list[bytes]]:
+        made = FilesReader(root, Digester, tmp_path, shelf=shelf)
+        value(made, OpenSource())
+        refs = list(value(made, ListSource()))
+        return made, [octets_of(value(made, Fetch(ref))) for ref in refs]
+
+    first, octets = session()
+    listing = shelf.listing
+    assert len(first.notices) == 1
+    value(first, CloseSource(quit=True))
+    second, again = session()
+    assert shelf.listing is listing
+    assert (again, second.notices) == (octets, [])
+    with (root / "old").open("ab") as stream:
+        stream.write(stored(letter(3)))
+    _, more = session()
+    assert more == [*octets, letter(3)]
+
+
+def test_a_long_listing_gives_the_loop_back(root: Path, tmp_path: Path) -> None:
+    (root / "old").write_bytes(b"".join(stored(letter(number)) for number in range(5)))
+    clock = iter(range(1000))
+    session = FilesReader(root, Digester, tmp_path, monotonic=lambda: float(next(clock)))
+    session.submit(OpenSource())
+    turns = 1
+    while not (outcomes := session.turn()):
+        assert session.is_ready()
+        turns += 1
+    assert turns > 3
+    assert outcomes[0].value.messages == 5
+
+
+def test_only_what_is_wanted_is_listed(root: Path, read: Callable[..., Read]) -> None:
+    (root / "old").write_bytes(b"".join(stored(letter(number)) for number in range(5)))
+    found = read(root, wanted=lambda header, when: when is None and b"Subject: 3" in header)
+    assert found.octets() == [letter(3)]
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from migrate.commands import Fetch, ListSource, OpenSource
+from migrate.rules.dedupe import Digester
+from migrate.stores.files import FilesReader
+session = FilesReader(Path(sys.argv[1]), Digester, Path(sys.argv[2]))
+def value(command):
+    session.submit(command)
+    while not (outcomes := session.turn()):
+        pass
+    return outcomes[0].value
+value(OpenSource())
+for ref in value(ListSource()):
+    value(Fetch(ref)).discard()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_file_nor_with_a_message(root: Path, tmp_path: Path) -> None:
+    def peak_kib(messages: int, lines: int) -> int:
+        path = root / "old"
+        with path.open("wb") as stream:
+            for number in range(messages):
+                stream.write(b"From ada@example.net %b\nSubject: %d\n\n" % (ASCTIME, number))
+                for _ in range(lines // 1000):
+                    stream.write((b"0123456789" * 7 + b"\n") * 1000)
+                stream.write(b"\n")
+        command = [sys.executable, "-c", MEASURE, str(path), str(tmp_path)]
+        return int(subprocess.run(command, check=True, capture_output=True).stdout)
+
+    small = peak_kib(20, 1000)
+    assert peak_kib(3000, 1000) < small + 20_000, "213 MB of small messages"
+    assert peak_kib(1, 3_000_000) < small + 30_000, "and one of 213 MB"
