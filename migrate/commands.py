@@ -62,7 +62,8 @@ class SourceFacts:
     has_uids: bool
     may_delete_on_fetch: bool  # what is fetched may be gone after the session (CAPA EXPIRE 0)
     login_delay_s: int = 0
-    mailboxes: tuple[MailboxName, ...] = ()  # of a source that has several: where its messages may stand
+    # Of a source that has several: where its messages may stand; None: messages that come without one.
+    mailboxes: tuple[MailboxName | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

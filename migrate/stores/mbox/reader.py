@@ -83,12 +83,11 @@ class MboxReader(PatientSession):
         if not self._root.exists():
             raise StoreError(f"there is no {display(str(self._root), 1000)}", cause=Cause.UNUSABLE, retry=Retry.NEVER)
         self._listing = Listing()
-        mailboxes: dict[MailboxName, None] = {}
+        mailboxes: dict[MailboxName | None, None] = {}
         for part in parts_below(self._root):
             with run_lock(part.path.parent, shared=True):
                 self._list(part)
-            if (mailbox := _mailbox(part)) is not None:
-                mailboxes[mailbox] = None
+            mailboxes[_mailbox(part)] = None
         return SourceFacts(
             greeting=f"mbox files in {display(str(self._root), 1000)}",
             messages=len(self._listing),
