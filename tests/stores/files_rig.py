@@ -16,7 +16,7 @@ from migrate.stores.files import FilesReader
 
 from .contract import octets_of, value
 
-ASCTIME = b"Thu Nov 26 10:11:12 2026"
+ASCTIME = b"Thu Feb 12 10:11:12 2015"
 
 
 def lf(octets: bytes) -> bytes:

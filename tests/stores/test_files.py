@@ -26,7 +26,7 @@ from tests.support.mailgen import generate
 from .contract import octets_of, play, value
 from .files_rig import ASCTIME, Read, crlf, emlx, lf, stored
 
-WHEN = InternalDate(datetime(2026, 11, 26, 10, 11, 12, tzinfo=UTC), DateSource.FROM_LINE)
+WHEN = InternalDate(datetime(2015, 2, 12, 10, 11, 12, tzinfo=UTC), DateSource.FROM_LINE)
 
 
 @pytest.fixture

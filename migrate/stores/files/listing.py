@@ -40,7 +40,7 @@ class Listing(Sequence[MessageRef]):
 
     def __init__(self) -> None:
         self.octets = 0
-        self.mailboxes: dict[MailboxName, None] = {}
+        self.mailboxes: dict[MailboxName | None, None] = {}
         self._files: list[tuple[File, MailboxName | None]] = []
         self._file = array("L")
         self._start = array("Q")
@@ -67,8 +67,7 @@ class Listing(Sequence[MessageRef]):
             self._number[len(self)] = number
         if found.flags is not None:
             self._flags[len(self)] = found.flags
-        if mailbox is not None:
-            self.mailboxes[mailbox] = None
+        self.mailboxes[mailbox] = None
         self.octets += found.octets
         self._add(found.start, found.end, found.octets, found.digest, found.quoting, found.date)
 

@@ -1,0 +1,190 @@
+"""Mail files of other programs as a person has them: a path, an IMAP account, and every message there once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CORPUS
+from tests.stores.files_rig import ASCTIME, emlx, stored
+from tests.stores.mbox_rig import held
+from tests.support.dovecot import Dovecot
+from tests.support.mailgen import generate
+from tests.support.raw import Stored
+
+from .ferry import PATIENCE_S, ROOT, Ran, ferry
+
+pytestmark = [pytest.mark.dovecot]
+
+HEADER = b"Date: Mon, 1 Mar 2010 12:00:00 +0100\r\nMessage-ID: <%d@example.net>\r\n"
+MARCH = datetime(2010, 3, 1, 11, tzinfo=UTC)
+FROM_LINE = datetime(2015, 2, 12, 10, 11, 12, tzinfo=UTC)
+
+
+def letter(number: int, more: bytes = b"", header: bytes = HEADER) -> bytes:
+    return (header % number if b"%d" in header else header) + more + b"Subject: %d\r\n\r\nText\r\n" % number
+
+
+class Desk:
+    """A directory with mail files, and an account that they go into."""
+
+    def __init__(self, scratch: Path, dovecot: Dovecot, user: str) -> None:
+        self.dovecot, self.user = dovecot, user
+        self.files = scratch / "Mail"
+        self.files.mkdir()
+        self.ferry = ferry(scratch / "state.sqlite", dovecot, user, dovecot, user, "INBOX")
+        self.dest = self.ferry.dest.removesuffix("/INBOX")
+
+    def run(self, *words: str | Path) -> Ran:
+        done = subprocess.run(
+            [sys.executable, "-m", "migrate", *map(str, words), "--json"],
+            env=self.ferry.environment,
+            cwd=ROOT,
+            capture_output=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        return Ran(done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr.decode())
+
+    def migrate(self, path: Path, *options: str, folder: str = "") -> Ran:
+        care = ("--dest-password", "env:NEW_PASSWORD", "--settle", "0")
+        return self.run("migrate", path, f"{self.dest}/{folder}" if folder else self.dest, *care, *options)
+
+    def stored(self, folder: str) -> list[Stored]:
+        return self.dovecot.stored(self.user, folder)
+
+    def octets(self, folder: str) -> list[bytes]:
+        return sorted(one.octets for one in self.stored(folder))
+
+
+@pytest.fixture
+def desk(tmp_path: Path, dovecot: Dovecot, user: str) -> Desk:
+    dovecot.deliver_many(user, [])
+    return Desk(tmp_path, dovecot, user)
+
+
+def test_an_mbox_file_goes_into_a_folder_with_flags_and_dates_and_the_second_run_sends_nothing(desk: Desk) -> None:
+    path = desk.files / "old.mbox"
+    loaded = [
+        letter(1, b"Status: RO\r\nX-Status: AF\r\n"),
+        letter(2, b"X-Mozilla-Status: 0005\r\n"),
+        letter(3, header=b"Message-ID: <no-date@example.net>\r\n"),
+        *generate(31, 40, odd=0),
+    ]
+    path.write_bytes(b"".join(map(stored, loaded)))
+
+    ran = desk.migrate(path, folder="Old")
+
+    assert (ran.code, ran.err) == (0, "")
+    assert (ran.tally["listed"], ran.tally["copied"], ran.tally["verified"]) == (43, 43, 43)
+    assert desk.octets("Old") == sorted(loaded)
+    by_octets = {one.octets: one for one in desk.stored("Old")}
+    one, two, three = (by_octets[octets] for octets in loaded[:3])
+    assert one.flags - {"\\Recent"} == {"\\Seen", "\\Answered", "\\Flagged"}
+    assert two.flags - {"\\Recent"} == {"\\Seen", "\\Flagged"}
+    assert (one.internaldate, three.internaldate) == (MARCH, FROM_LINE), "the header, else the From_ line"
+    again = desk.migrate(path, folder="Old")
+    assert (again.code, again.all("copied")) == (0, [])
+
+
+def test_a_second_run_copies_what_is_new_and_nothing_else(desk: Desk) -> None:
+    path = desk.files / "old.mbox"
+    texts = [stored(letter(number)) for number in range(10)]
+    path.write_bytes(b"".join(texts))
+    assert desk.migrate(path, "--dedupe", "off", folder="Old").code == 0
+    # One is gone, one was read (its header has changed), two equal ones have come, and the order is another.
+    read = texts[5].replace(b"Subject", b"Status: RO\nSubject")
+    path.write_bytes(b"".join([*texts[6:], read, *texts[1:5], stored(letter(77)) * 2]))
+
+    ran = desk.migrate(path, "--dedupe", "off", folder="Old")
+
+    assert ran.code == 0
+    assert [event["octets"] for event in ran.all("copied")] == [len(letter(77))] * 2
+    assert desk.octets("Old") == sorted([*map(letter, range(10)), letter(77), letter(77)])
+    assert desk.migrate(path, "--dedupe", "off", folder="Old").all("copied") == []
+
+
+def test_a_tree_of_all_formats_becomes_folders(desk: Desk) -> None:
+    root = desk.files
+    (root / "Inbox.sbd").mkdir()
+    (root / "Letters" / "2026").mkdir(parents=True)
+    (root / "Apple.mbox" / "Messages").mkdir(parents=True)
+    gone = stored(letter(2, b"", b"X-Mozilla-Status: 0009\r\n"), b"From - " + ASCTIME)
+    (root / "Inbox").write_bytes(stored(letter(1)) + gone)
+    (root / "Inbox.msf").write_bytes(b"// <!-- <mdb:mork:z")
+    (root / "Inbox.sbd" / "Entwürfe").write_bytes(stored(letter(3)))
+    (root / "Letters" / "2026" / "a.eml").write_bytes(letter(4))
+    (root / "Apple.mbox" / "Messages" / "1.emlx").write_bytes(emlx(letter(5), flags=0b10001, received=1_000_000_000))
+    (root / "torn.msg").write_bytes(b"\xd0\xcf\x11\xe0")
+
+    ran = desk.migrate(root)
+
+    assert (ran.code, ran.tally["copied"], ran.tally["set_aside"]) == (3, 4, 1)
+    assert any("torn.msg: an Outlook message" in str(event) for event in ran.all("set-aside") + ran.all("set_aside"))
+    assert any("1 messages that Thunderbird had deleted" in str(event) for event in ran.all("notice"))
+    wanted = {"INBOX": 1, "INBOX/Entw&APw-rfe": 3, "Letters/2026": 4, "Apple": 5}
+    assert {folder: desk.octets(folder.replace("/", ".")) for folder in wanted} == {
+        folder: [letter(number)] for folder, number in wanted.items()
+    }
+    (apple,) = desk.stored("Apple")
+    assert apple.flags - {"\\Recent"} == {"\\Seen", "\\Flagged"}
+    assert apple.internaldate == datetime(2001, 9, 9, 1, 46, 40, tzinfo=UTC)
+    assert desk.migrate(root).all("copied") == []
+
+
+def test_mail_files_go_into_a_backup_and_a_part_of_them_into_an_account(desk: Desk, tmp_path: Path) -> None:
+    root, kept = desk.files, tmp_path / "backup"
+    (root / "old.mbox").write_bytes(stored(letter(1)) * 2 + stored(letter(2, b"From: bob@example.net\r\n")))
+    assert desk.run("backup", root, kept).code == 0
+    assert sorted(one.octets for one in held(kept)) == sorted(
+        [letter(1)] * 2 + [letter(2, b"From: bob@example.net\r\n")]
+    )
+    assert (kept / "old").is_dir(), "the file is a mailbox"
+    assert desk.run("backup", root, kept).all("copied") == []
+    care = ("--dest-password", "env:NEW_PASSWORD", "--settle", "0")
+    ran = desk.run("restore", root / "old.mbox", f"{desk.dest}/Back", *care, "--from", "bob", "--since", "2010-03-01")
+    assert (ran.code, ran.tally["copied"]) == (0, 1)
+    ran = desk.run("restore", root / "old.mbox", f"{desk.dest}/Back", *care, "--before", "2010-02-28")
+    assert (ran.code, ran.tally["listed"]) == (0, 0)
+
+
+def test_what_is_no_mail_is_refused_with_what_it_was(desk: Desk) -> None:
+    (desk.files / "photo.png").write_bytes(b"\x89PNG\r\n")
+    ran = desk.migrate(desk.files / "photo.png", folder="Old")
+    assert ran.code == 11
+    assert "photo.png: no mail: expected a From_ line" in ran.err
+    ran = desk.migrate(desk.files / "nothing.mbox", folder="Old")
+    assert ran.code == 2
+    assert "there is no such file or directory" in ran.err
+
+
+def linked(root: Path, into: Path) -> Path:
+    """The same tree of links, without dots in names: they divide levels at the server of the tests."""
+    for path in (found for found in root.rglob("*") if found.is_file()):
+        *levels, name = path.relative_to(root).parts
+        if not name.endswith((".eml", ".emlx")):  # which give their mailbox no name
+            name = name.removesuffix(".mbox").replace(".", "_") + (".mbox" if name.endswith(".mbox") else "")
+        place = into.joinpath(*(level.replace(".", "_") for level in levels), name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(path)
+    return into
+
+
+@pytest.mark.corpus
+@pytest.mark.slow
+def test_the_mail_files_of_the_corpus_go_into_an_account_and_the_second_run_sends_nothing(desk: Desk) -> None:
+    copied = 0
+    for name, messages, others in (("mbox", 426, 3), ("takeout", 102, 0), ("thunderbird/Mail", 70, 0), ("emlx", 17, 8)):
+        root = linked(CORPUS / "formats" / name, desk.files / name)
+        ran = desk.migrate(root, "--dedupe", "off", folder=name.partition("/")[0])
+        assert (ran.tally["listed"], ran.tally["copied"]) == (messages + others, messages), name
+        assert ran.code == (3 if others else 0), name
+        again = desk.migrate(root, "--dedupe", "off", folder=name.partition("/")[0])
+        assert again.all("copied") == [], name
+        copied += ran.tally["verified"]
+    assert copied == 426 + 102 + 70 + 17
