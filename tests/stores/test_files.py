@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from migrate.commands import CloseSource, Fetch, ListSource, OpenSource
 from migrate.errors import MessageError, StoreError
@@ -21,6 +23,9 @@ from migrate.model import DateSource, InternalDate
 from migrate.rules.dedupe import Digester
 from migrate.stores.base import Session
 from migrate.stores.files import FilesReader, Shelf
+from migrate.stores.files.formats import Found, Told
+from migrate.stores.files.mboxes import mbox
+from migrate.stores.files.stream import Stream
 from tests.support.mailgen import generate
 
 from .contract import octets_of, play, value
@@ -546,3 +551,41 @@ def test_memory_does_not_grow_with_the_file_nor_with_a_message(root: Path, tmp_p
     small = peak_kib(20, 1000)
     assert peak_kib(3000, 1000) < small + 20_000, "213 MB of small messages"
     assert peak_kib(1, 3_000_000) < small + 30_000, "and one of 213 MB"
+
+
+# --- no octet is lost -------------------------------------------------------------------------
+
+PARTS = [
+    b"From ada@example.net " + ASCTIME + b"\n",
+    b"From - " + ASCTIME + b"\r\nX-Mozilla-Status: 0001\r\n",
+    b"From \r\n",
+    b"Subject: x\n",
+    b"Content-Length: 60\n",
+    b"Content-Length: 300\r\n",
+    b"\n",
+    b"\r\n",
+    b">From you\nFrom me\n",
+    b"\0\xff\r",
+    b"Text " * 60 + b"\n",
+]
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=40), st.binary(max_size=20))
+def test_every_octet_of_an_mbox_file_is_in_a_message_or_of_the_format_or_named(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[bytes], front: bytes
+) -> None:
+    octets = front + b"".join(parts)
+    path = tmp_path_factory.getbasetemp() / "any.mbox"
+    path.write_bytes(octets)
+    stream = Stream(path)
+    found = [one for one in mbox(stream) if one is not None]
+    stream.close()
+    left, place = b"", 0
+    for one in (one for one in found if isinstance(one, Found)):
+        assert place <= one.start <= one.end <= len(octets), "in order, none twice"
+        left += octets[place : one.start] + b"\n"
+        place = one.end
+    left += octets[place:]
+    named = sum(isinstance(one, Told) and "are no message" in one.what for one in found)
+    rest = [line for line in left.removeprefix(b"\xef\xbb\xbf").splitlines() if line and not line.startswith(b"From ")]
+    assert named or not rest, "From_ lines and empty lines"

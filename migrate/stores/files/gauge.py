@@ -94,26 +94,28 @@ class Gauge:
     def _take_header(self, octets: bytes) -> None:
         self._has_header = True
         self.header = octets
-        kept = lasting(octets)
-        self._header_octets = len(kept) + kept.count(b"\n") - kept.count(b"\r\n")
         self.quoted_in_header = len(_QUOTED.findall(octets)) if FROM in octets else 0
-        self._feed(kept)
+        kept = lasting(octets)
+        self._header_octets = len(kept) + self._feed(kept)
 
     def _take_body(self, octets: bytes) -> None:
         if not octets:
             return
         self._body_octets += len(octets)
         self.tail = (self.tail + octets[-4:])[-4:]
-        self._body_added += octets.count(b"\n") - octets.count(b"\r\n")
         if FROM in octets:
             self.quoted += len(_QUOTED.findall(octets))
             self.bare += len(_BARE.findall(octets))
-        self._feed(octets)
+        self._body_added += self._feed(octets)
 
-    def _feed(self, octets: bytes) -> None:
-        octets = self._run + octets.replace(b"\r\n", b"\n")
-        end = len(octets.rstrip(b"\n"))
-        if len(octets) - end > _RUN_OCTETS:
-            end = len(octets)
-        self._digest.update(octets[:end])
-        self._run = octets[end:]
+    def _feed(self, octets: bytes) -> int:
+        """How many CRs the lines will get."""
+        text = octets.replace(b"\r\n", b"\n") if b"\r" in octets else octets
+        added = text.count(b"\n") - (len(octets) - len(text))
+        text = self._run + text
+        end = len(text.rstrip(b"\n"))
+        if len(text) - end > _RUN_OCTETS:
+            end = len(text)
+        self._digest.update(text[:end])
+        self._run = text[end:]
+        return added
