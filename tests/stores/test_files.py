@@ -19,17 +19,19 @@ from hypothesis import strategies as st
 
 from migrate.commands import CloseSource, Fetch, ListSource, OpenSource
 from migrate.errors import MessageError, StoreError
-from migrate.model import DateSource, InternalDate
+from migrate.model import BLOCK, DateSource, InternalDate
 from migrate.rules.dedupe import Digester
 from migrate.stores.base import Session
 from migrate.stores.files import FilesReader, Shelf
 from migrate.stores.files.formats import Found, Told
 from migrate.stores.files.mboxes import mbox
 from migrate.stores.files.stream import Stream
+from migrate.stores.mbox import is_backup
 from tests.support.mailgen import generate
 
 from .contract import octets_of, play, value
 from .files_rig import ASCTIME, Read, crlf, emlx, lf, stored
+from .mbox_rig import store
 
 WHEN = InternalDate(datetime(2015, 2, 12, 10, 11, 12, tzinfo=UTC), DateSource.FROM_LINE)
 
@@ -121,6 +123,35 @@ def test_a_content_length_that_does_not_fit_swallows_nothing(root: Path, read: C
     loaded = [letter(number, more=b"Content-Length: %d\r\n" % wrong) for number in range(1, 6)]
     (root / "old").write_bytes(b"".join(map(stored, loaded)))
     assert read(root / "old").octets() == loaded
+
+
+@pytest.mark.parametrize("short", range(2, 8))
+def test_a_content_length_that_ends_a_little_before_a_from_line_swallows_nothing(
+    root: Path, read: Callable[..., Read], short: int
+) -> None:
+    inner = stored(letter(2))[:-1]
+    body = b"Text\n\n" + inner
+    loaded = [letter(1, more=b"Content-Length: %d\r\n" % (len(body) - short)), letter(2), letter(3)]
+    (root / "old").write_bytes(b"".join(map(stored, loaded)))
+    assert read(root / "old").octets() == loaded
+    loaded[0] = letter(1, more=b"Content-Length: %d\r\n" % len(body))
+    (root / "old").write_bytes(b"".join(map(stored, loaded)))
+    assert len(read(root / "old").refs) == 2, "this one fits, and nobody can tell"
+
+
+@pytest.mark.parametrize("front", range(10))
+def test_sizes_and_quoting_are_right_wherever_the_file_is_cut_into_blocks(
+    root: Path, read: Callable[..., Read], front: int
+) -> None:
+    line = b">From \r\n"
+    loaded = [letter(1, b"x" * front + b"\r\n" + line * (3 * BLOCK // len(line)), b"X: y\r\n"), letter(2)]
+    for from_line in (b"From mboxrd@z " + ASCTIME, b"From ada@example.net " + ASCTIME):
+        text = b"".join(stored(octets, from_line, quote="mboxrd") for octets in loaded)
+        (root / "old").write_bytes(text.replace(b"\n", b"\r\n"))
+        found = read(root / "old")
+        octets = found.octets()
+        assert [ref.octets for ref in found.refs] == [len(one) for one in octets]
+        assert (octets == loaded) == from_line.startswith(b"From mboxrd@z ")
 
 
 def test_the_empty_line_between_messages_is_of_the_format_and_no_other(root: Path, read: Callable[..., Read]) -> None:
@@ -391,6 +422,21 @@ def test_a_file_that_holds_no_mail_is_no_source(root: Path, read: Callable[..., 
 
 def test_a_directory_without_mail_says_so(root: Path, read: Callable[..., Read]) -> None:
     assert read(root).notices == [f"no mail was found in {root}"]
+
+
+def test_a_backup_among_other_files_is_set_aside(root: Path, read: Callable[..., Read]) -> None:
+    store(root / "backup", [letter(2)])
+    assert is_backup(root)
+    assert is_backup(root / "backup")
+    assert is_backup(root / "backup" / "INBOX" / "2026-11.mbox")
+    (root / "backup" / ".popferry").mkdir()
+    (root / "a.eml").write_bytes(letter(1))
+    assert is_backup(root / "backup")
+    assert not is_backup(root), "the files beside it would be passed over"
+    found = read(root)
+    outcomes = play(found.session, *map(Fetch, found.refs))
+    assert [outcome.error is None for outcome in outcomes] == [True, False]
+    assert "backup of popferry" in str(outcomes[1].error)
 
 
 def test_many_files_without_mail_are_not_all_named(root: Path, read: Callable[..., Read]) -> None:

@@ -23,6 +23,7 @@ _THUNDERBIRDS = ".sbd"
 # What mail programs keep beside the mail: never mail.
 _BESIDE = (".msf", ".dat", ".plist", ".lock", ".index")
 _BESIDE_NAMES = frozenset({"table_of_contents", "Icon\r", "filterlog.html"})
+_OUR_STATE = ".popferry"
 _MAILDIR = frozenset({"cur", "new"})
 _NOT_MAIL_DIRECTORIES = (".mozmsgs",)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -76,8 +77,9 @@ def _below(directory: Path, path: str, levels: tuple[str, ...], *, is_bundle: bo
         yield File(path.rstrip("/"), levels, trouble=f"{error.strerror}; nothing of it is read")
         return
     names = {entry.name for entry in entries}
-    if names >= _MAILDIR:
-        yield File(path.rstrip("/"), levels, trouble="a Maildir; it is not read with other files")
+    if names >= _MAILDIR or _OUR_STATE in names:
+        what = "a backup of popferry" if _OUR_STATE in names else "a Maildir"
+        yield File(path.rstrip("/"), levels, trouble=f"{what}; it is not read with other files")
         return
     for entry in entries:
         if entry.name.startswith("."):

@@ -12,6 +12,7 @@ from . import disk, packed
 from .index import SUFFIX, Entry, Head, Index, read_head
 
 MBOX = ".mbox"
+STATE = ".popferry"  # the directory in a backup where its state files stand (config.job)
 
 
 class Part:

@@ -20,7 +20,7 @@ from .index import SUFFIX
 from .listing import Listing
 from .lock import run_lock
 from .packed import SUFFIX as PACKED
-from .part import MBOX, Part, beginning, body
+from .part import MBOX, STATE, Part, beginning, body
 from .pruned import Record
 from .session import WAIT_S, PatientSession
 
@@ -166,10 +166,15 @@ class MboxReader(PatientSession):
 
 
 def is_backup(root: Path) -> bool:
-    """Whether a directory or a file is a backup of ours: an index stands beside the mail, or the state file in it."""
+    """Whether a directory or a file is a backup of ours, or of one: an index stands beside the mail, or a state in it.
+
+    A directory that has whole backups below it is none: what else stands there would be passed over.
+    """
     if root.is_file():
         return Part(root).has_index
-    return (root / ".popferry").is_dir() or next(root.rglob("*" + MBOX + SUFFIX), None) is not None
+    if (root / STATE).is_dir():
+        return True
+    return any(root.rglob("*" + MBOX + SUFFIX)) and not any(root.rglob(STATE))
 
 
 def parts_below(root: Path) -> list[Part]:
