@@ -125,7 +125,7 @@ def test_a_tree_of_all_formats_becomes_folders(desk: Desk) -> None:
     ran = desk.migrate(root)
 
     assert (ran.code, ran.tally["copied"], ran.tally["set_aside"]) == (3, 4, 1)
-    assert any("torn.msg: an Outlook message" in str(event) for event in ran.all("set-aside") + ran.all("set_aside"))
+    assert any('torn.msg": an Outlook message' in str(event) for event in ran.all("set-aside"))
     assert any("1 messages that Thunderbird had deleted" in str(event) for event in ran.all("notice"))
     wanted = {"INBOX": 1, "INBOX/Entw&APw-rfe": 3, "Letters/2026": 4, "Apple": 5}
     assert {folder: desk.octets(folder.replace("/", ".")) for folder in wanted} == {
@@ -157,7 +157,7 @@ def test_what_is_no_mail_is_refused_with_what_it_was(desk: Desk) -> None:
     (desk.files / "photo.png").write_bytes(b"\x89PNG\r\n")
     ran = desk.migrate(desk.files / "photo.png", folder="Old")
     assert ran.code == 11
-    assert "photo.png: no mail: expected a From_ line" in ran.err
+    assert '"photo.png": no mail: expected a From_ line' in ran.err
     ran = desk.migrate(desk.files / "nothing.mbox", folder="Old")
     assert ran.code == 2
     assert "there is no such file or directory" in ran.err

@@ -266,12 +266,15 @@ class FilesReader(LocalSession):
     def _check_root(self) -> None:
         if not self._root.exists():
             raise StoreError(f"there is no {display(str(self._root), 1000)}", cause=Cause.UNUSABLE, retry=Retry.NEVER)
+        if not self._root.is_file() and not self._root.is_dir():
+            what = f"{display(str(self._root), 1000)} is neither a file nor a directory"
+            raise StoreError(what, cause=Cause.UNUSABLE, retry=Retry.NEVER, hint=_WHAT_IT_READS)
 
     def _path(self, file: File) -> Path:
         return self._root / file.path if file.path else self._root
 
     def _shown(self, file: File) -> str:
-        return display(file.path or self._root.name, 1000)
+        return f'"{display(file.path or self._root.name, 1000)}"'
 
 
 _WHAT_IT_READS = "It reads mbox files (also .gz, .bz2, .xz), .eml and .emlx files, and directories of them."
