@@ -9,3 +9,4 @@ HEADER: tuple[bytes, ...] = (b"\x00\x00Subject: " + b"\x1b" * 100 + b"\r\n\r\n",
 SHOWN: tuple[bytes, ...] = (b"\x1b" * 200 + b"\0password",)
 STATE: tuple[bytes, ...] = ()
 WORDS: tuple[bytes, ...] = ()
+MAIL_FILE: tuple[bytes, ...] = ()

@@ -117,6 +117,9 @@ def words_of_a_person(data: bytes) -> None:
 
 
 def _check_endpoint(endpoint: Endpoint, side: Side) -> None:
+    if endpoint.path is not None:
+        assert endpoint.path.is_absolute()
+        return
     assert endpoint.user
     assert endpoint.host == endpoint.host.lower()
     assert 1 <= endpoint.port <= 65535

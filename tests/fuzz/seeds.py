@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 # The first octets are choices (commands, cuts), as each target takes them.
 POP3 = (
     b"\x00\x00+OK ready\r\n",
@@ -89,4 +91,19 @@ WORDS = (
     b"rebuild\n--help",
     b"--version",
     b"migrate\n-psecret\n--password=x\n--dedupe\nnever\n--connections\n99",
+)
+
+
+_MBOX = (
+    b"From ada@example.net Thu Feb 12 10:11:12 2015\nSubject: x\nContent-Length: 20\nStatus: RO\n\n>From you\nText\n\n"
+    b"From - Thu Feb 12 10:11:12 2015\r\nX-Mozilla-Status: 0009\r\n\r\nText\r\n\r\n"
+    b"From \r\nSubject: y\r\n\r\n>>From me\r\n"
+)
+MAIL_FILE = (
+    b"\0" + _MBOX,
+    b"\1" + _MBOX * 3 + b'\0index\0{"version":3.1,"uid_validity":5,"messages":[{"uid":1,"offset":0,"flags":["Seen"]}]}',
+    b"\2Subject: x\r\n\r\nText\r\n",
+    b"\0030000000021\nSubject: x\n\nText\n\n<?xml version='1.0'?>\n<!DOCTYPE plist><plist><dict><key>flags</key>"
+    b"<integer>5</integer><key>date-received</key><real>1555588849.0</real></dict></plist>",
+    b"\5" + gzip.compress(_MBOX),
 )

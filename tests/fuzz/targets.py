@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import cases, files, letters, seeds, wires
+from . import cases, files, letters, mailfiles, seeds, wires
 
 
 @dataclass(frozen=True)
@@ -28,5 +28,6 @@ TARGETS: dict[str, Target] = {
     "header": Target(letters.message_header, seeds.HEADER, cases.HEADER, 5_000),
     "shown": Target(letters.shown_text, seeds.SHOWN, cases.SHOWN, 10_000),
     "state": Target(files.state_file, seeds.STATE, cases.STATE, 500),
+    "mailfile": Target(mailfiles.mail_file, seeds.MAIL_FILE, cases.MAIL_FILE, 2_000),
     "words": Target(files.words_of_a_person, seeds.WORDS, cases.WORDS, 2_000),
 }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ...model import DateSource, Flags, InternalDate
 from ...wire.foreign import BOM, Quoting, Separators, begins_header, is_expunged, quoting_of
@@ -15,7 +17,7 @@ from .gauge import Gauge
 from .stream import Stream
 
 _SLACK = 4  # octets of empty lines between the end of a message, as its length tells it, and the next From_ line
-_PENDING = 10_000  # messages that one may claim to hold
+_PENDING = 500  # messages that one may claim to hold
 
 
 @dataclass(slots=True)
@@ -129,16 +131,17 @@ def _settled(stream: Stream) -> Iterator[_Segment | None]:
     """The messages: segments, or several of them as one where the first has a Content-Length that reaches exactly
     to the end of the last, since mboxcl2 quotes nothing. A length that does not is passed over."""
     pending: deque[_Segment] = deque()
-    for segment in _segments(stream):
-        if segment is None:
-            yield None
-            continue
-        pending.append(segment)
-        yield from _settle(stream, pending, is_last=False)
-    yield from _settle(stream, pending, is_last=True)
+    with closing(_Again(stream.path)) as again:
+        for segment in _segments(stream):
+            if segment is None:
+                yield None
+                continue
+            pending.append(segment)
+            yield from _settle(stream, again, pending, is_last=False)
+        yield from _settle(stream, again, pending, is_last=True)
 
 
-def _settle(stream: Stream, pending: deque[_Segment], *, is_last: bool) -> Iterator[_Segment]:
+def _settle(stream: Stream, again: _Again, pending: deque[_Segment], *, is_last: bool) -> Iterator[_Segment]:
     while pending:
         claimed = pending[0].claimed
         count = 1
@@ -148,22 +151,30 @@ def _settle(stream: Stream, pending: deque[_Segment], *, is_last: bool) -> Itera
                 return  # it may be right: what follows tells
             fits = (number for number, one in enumerate(pending) if number and one.ends_at(claimed))
             count = next(fits, 0) + 1
-        yield pending[0] if count == 1 else _joined(stream, pending[0], pending[count - 1].end)
+        yield pending[0] if count == 1 else again.joined(pending[0], pending[count - 1].end)
         for _ in range(count):
             pending.popleft()
 
 
-def _joined(stream: Stream, segment: _Segment, end: int) -> _Segment:
-    """The segment with what its Content-Length says to be its own. Read anew, from a stream of its own."""
-    gauge = Gauge()
-    other = Stream(stream.path)
-    try:
-        for block in other.blocks(segment.start, end):
+class _Again:
+    """The same file, read a second time where messages are joined: ever further on, so that none is unpacked twice."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stream: Stream | None = None
+
+    def joined(self, segment: _Segment, end: int) -> _Segment:
+        """The segment with what its Content-Length says to be its own."""
+        self._stream = self._stream or Stream(self._path)
+        gauge = Gauge()
+        for block in self._stream.blocks(segment.start, end):
             gauge.update(block)
-    finally:
-        other.close()
-    gauge.finish()
-    return _Segment(segment.line, segment.at, segment.start, gauge)
+        gauge.finish()
+        return _Segment(segment.line, segment.at, segment.start, gauge)
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
 
 
 def _segments(stream: Stream) -> Iterator[_Segment | None]:
