@@ -185,7 +185,7 @@ _CHANGING = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _THUNDERBIRDS = frozenset({b"x-account-key", b"x-uidl", b"x-mozilla-status", b"x-mozilla-status2", b"x-mozilla-keys"})
-_EXPUNGED = {b"x-mozilla-status": 0x0008, b"x-mozilla-status2": 0x0020_0000}
+_EXPUNGED = 0x0008
 
 
 def lasting(header: bytes) -> bytes:
@@ -196,6 +196,7 @@ def lasting(header: bytes) -> bytes:
 def is_expunged(line: bytes, header: bytes) -> bool:
     """Whether Thunderbird has deleted the message and not yet compacted the file.
 
+    Not where it is only marked as deleted at an IMAP server (X-Mozilla-Status2): it is shown there, and can come back.
     Believed only in the fields that it writes on top, behind a From_ line of its own: a sender can write them too.
     """
     if not line.startswith(b"From -") and line.rstrip() != b"From":
@@ -203,7 +204,7 @@ def is_expunged(line: bytes, header: bytes) -> bool:
     for name, value in fields(header):
         if name not in _THUNDERBIRDS:
             return False
-        digits = value.strip()
-        if name in _EXPUNGED and re.fullmatch(rb"[0-9A-Fa-f]{1,8}", digits) and int(digits, 16) & _EXPUNGED[name]:
-            return True
+        if name == b"x-mozilla-status":
+            digits = value.strip()
+            return re.fullmatch(rb"[0-9A-Fa-f]{1,8}", digits) is not None and bool(int(digits, 16) & _EXPUNGED)
     return False

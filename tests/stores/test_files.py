@@ -214,7 +214,7 @@ def test_a_thunderbird_profile_gives_its_folders_and_no_deleted_message(root: Pa
 
     account = root / "pop.example.org"
     (account / "Inbox.sbd" / "Work.sbd").mkdir(parents=True)
-    (account / "Inbox").write_bytes(kept(1) + kept(2, 0x0009) + kept(3, 0x0004) + kept(4, 1, 0x200000))
+    (account / "Inbox").write_bytes(kept(1) + kept(2, 0x0009) + kept(3, 0x0004) + kept(4, 0x0008))
     (account / "Inbox.sbd" / "Work").write_bytes(kept(5))
     (account / "Inbox.sbd" / "Work.sbd" / "A.B").write_bytes(kept(6))
     (account / "Trash").write_bytes(b"")
@@ -244,6 +244,15 @@ def test_a_tree_of_letters_gives_a_mailbox_for_each_directory(root: Path, read: 
     assert found.by_mailbox() == {"": 1, "Work": 2, "Work/2026": 1, "MH": 2}
     assert sorted(found.octets()) == [letter(number) for number in range(6)]
     assert found.notices == []
+
+
+@pytest.mark.parametrize("name", ["a.eml", "a", "a.txt", "7"])
+def test_a_letter_keeps_the_empty_lines_at_its_end(root: Path, read: Callable[..., Read], name: str) -> None:
+    octets = letter(1, b"Text\r\n\r\n\r\n")
+    (root / name).write_bytes(octets)
+    found = read(root)
+    assert found.octets() == [octets]
+    assert [ref.octets for ref in found.refs] == [len(octets)]
 
 
 def test_one_letter_is_a_source(root: Path, read: Callable[..., Read]) -> None:

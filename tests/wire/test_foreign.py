@@ -146,7 +146,8 @@ def test_fields_that_mail_programs_rewrite_are_left_out_of_what_lasts() -> None:
             b"X-Account-Key: 1\nX-UIDL: 2\nX-Mozilla-Status: 0008\nX-Mozilla-Status2: 00000000\n",
             True,
         ),
-        (b"From \r\n", b"X-Mozilla-Status: 0001\r\nX-Mozilla-Status2: 00200000\r\n", True),
+        (b"From \r\n", b"X-Mozilla-Status: 0008\r\nX-Mozilla-Status2: 00000000\r\n", True),
+        (b"From \r\n", b"X-Mozilla-Status: 0001\r\nX-Mozilla-Status2: 00200000\r\n", False),
         (b"From - " + DATE, b"X-Mozilla-Status: 0001\nX-Mozilla-Status2: 10000000\n", False),
         (b"From - " + DATE, b"X-Mozilla-Status: not\nSubject: x\n\n", False),
         # Anybody can send these.

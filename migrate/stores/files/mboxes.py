@@ -28,10 +28,16 @@ class _Segment:
     at: int  # of the From_ line
     start: int
     gauge: Gauge
+    is_last: bool = False
 
     @property
     def end(self) -> int:
         return self.start + self.gauge.length
+
+    @property
+    def empty_line(self) -> int:
+        """The octets of the empty line behind it that is of the format: not in a file that is one message."""
+        return self.gauge.empty_line if self.line or not self.is_last else 0
 
     @property
     def length_told(self) -> int | None:
@@ -98,8 +104,8 @@ def _found(segment: _Segment, quoting: Quoting, flags: dict[int, Flags], sums: _
     when = date_of(segment.line)
     return Found(
         start=segment.start,
-        end=segment.end - gauge.empty_line,
-        octets=gauge.octets - (2 if gauge.empty_line else 0) - (quoted if quoting else 0),
+        end=segment.end - segment.empty_line,
+        octets=gauge.octets - (2 if segment.empty_line else 0) - (quoted if quoting else 0),
         digest=gauge.digest,
         header=gauge.header,
         quoting=quoting,
@@ -197,6 +203,7 @@ def _segments(stream: Stream) -> Iterator[_Segment | None]:
             segment.gauge.update(octets)
         yield None
     segment.gauge.finish()
+    segment.is_last = True
     yield segment
 
 
