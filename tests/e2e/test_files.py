@@ -104,7 +104,8 @@ def test_a_second_run_copies_what_is_new_and_nothing_else(desk: Desk) -> None:
     ran = desk.migrate(path, "--dedupe", "off", folder="Old")
 
     assert ran.code == 0
-    assert [event["octets"] for event in ran.all("copied")] == [len(letter(77))] * 2
+    sums = [sum(event[name] for event in ran.all("copied")) for name in ("messages", "octets")]
+    assert sums == [2, 2 * len(letter(77))]
     assert desk.octets("Old") == sorted([*map(letter, range(10)), letter(77), letter(77)])
     assert desk.migrate(path, "--dedupe", "off", folder="Old").all("copied") == []
 
@@ -135,6 +136,35 @@ def test_a_tree_of_all_formats_becomes_folders(desk: Desk) -> None:
     assert apple.flags - {"\\Recent"} == {"\\Seen", "\\Flagged"}
     assert apple.internaldate == datetime(2001, 9, 9, 1, 46, 40, tzinfo=UTC)
     assert desk.migrate(root).all("copied") == []
+
+
+def test_a_killed_run_is_resumed_and_every_message_is_there_once(desk: Desk) -> None:
+    loaded = list(generate(32, 3000, odd=0))
+    path = desk.files / "old.mbox"
+    path.write_bytes(b"".join(map(stored, loaded)))
+    words = ["migrate", str(path), f"{desk.dest}/Old", "--dest-password", "env:NEW_PASSWORD", "--settle", "0"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "migrate", *words, "--json"],
+        env=desk.ferry.environment,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    copied = 0
+    while copied < 500 and (line := process.stdout.readline()):
+        event = json.loads(line)
+        copied += event["messages"] if event["event"] == "copied" else 0
+    process.kill()
+    process.communicate()
+    assert 500 <= copied < 3000
+    # Meanwhile another program took away what was copied first, and brought something new.
+    path.write_bytes(b"".join(map(stored, [*loaded[100:], letter(1)])))
+
+    ran = desk.migrate(path, folder="Old")
+
+    assert ran.code == 0
+    assert 0 < sum(event["messages"] for event in ran.all("copied")) <= 3001 - copied
+    assert desk.octets("Old") == sorted([*loaded, letter(1)])
 
 
 def test_mail_files_go_into_a_backup_and_a_part_of_them_into_an_account(desk: Desk, tmp_path: Path) -> None:
