@@ -53,7 +53,8 @@ class Listing(Sequence[MessageRef]):
         self._flags: dict[int, Flags] = {}
         self._faults: dict[int, str] = {}
         self._number: dict[int, int] = {}  # of those that are not the first of their digest
-        self._seen: dict[tuple[MailboxName | None, bytes], int] = {}
+        self._seen: dict[MailboxName | None, set[bytes]] = {}
+        self._repeats: dict[tuple[MailboxName | None, bytes], int] = {}
 
     def begin(self, file: File, mailbox: MailboxName | None) -> None:
         """What is added from now on stands in that file."""
@@ -61,10 +62,11 @@ class Listing(Sequence[MessageRef]):
 
     def add(self, found: Found) -> None:
         mailbox = self._files[-1][1]
-        key = (mailbox, found.digest)
-        self._seen[key] = number = self._seen.get(key, 0) + 1
-        if number > 1:
-            self._number[len(self)] = number
+        seen = self._seen.setdefault(mailbox, set())
+        if found.digest in seen:
+            key = (mailbox, found.digest)
+            self._repeats[key] = self._number[len(self)] = self._repeats.get(key, 1) + 1
+        seen.add(found.digest)
         if found.flags is not None:
             self._flags[len(self)] = found.flags
         self.mailboxes[mailbox] = None
@@ -81,6 +83,7 @@ class Listing(Sequence[MessageRef]):
     def finish(self) -> None:
         """Nothing more is added."""
         self._seen.clear()
+        self._repeats.clear()
 
     def _add(
         self, start: int, end: int, octets: int, digest: bytes, quoting: Quoting, date: InternalDate | None
