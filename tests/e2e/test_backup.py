@@ -177,6 +177,16 @@ def rewrite(index: Path, change: Callable[[Json], Json]) -> None:
     index.write_bytes(b"".join(lines))
 
 
+def test_a_backup_that_lost_every_index_is_restored_whole(nightly: Nightly) -> None:
+    served = nightly.deliver([*generate(5, 20, odd=0), b"Subject: x\r\n\r\nFrom you\r\n"])
+    assert nightly.backup().code == 0
+    for index in nightly.root.rglob("*.index"):
+        index.unlink()
+    back = nightly.restore()
+    assert (back.code, back.err) == (0, "")
+    assert_restored(nightly, served)
+
+
 def test_every_night_adds_what_is_new_and_nothing_else(nightly: Nightly) -> None:
     first, second = list(generate(1, 30)), list(generate(2, 20))
     served = nightly.deliver(first)
