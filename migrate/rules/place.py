@@ -47,7 +47,7 @@ def place(
     return Placement(place_of(policy, mailbox), flags, date, why)
 
 
-def places_of(policy: Policy, mailboxes: Iterable[MailboxName]) -> list[MailboxName]:
+def places_of(policy: Policy, mailboxes: Iterable[MailboxName | None]) -> list[MailboxName]:
     """The mailboxes at the destination for the messages of a source that has these, each once."""
     if not policy.keeps_mailboxes:
         return [policy.mailbox]
