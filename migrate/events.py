@@ -230,14 +230,14 @@ class Finished(Event):
 class Counting(Event):
     """One end is read whole from now on. Said again after a new connection, with what is left."""
 
-    end: str  # "source" or "destination"
+    end: str  # "source", "destination" or "backup"
     messages: int
     octets: int  # 0: not known
 
 
 @dataclass(frozen=True, slots=True)
 class ServedBack(Event):
-    """The destination has served back so many more messages, every octet."""
+    """The destination, or the backup, has served back so many more messages, every octet."""
 
     messages: int
     octets: int

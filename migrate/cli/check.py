@@ -16,6 +16,7 @@ from . import report, texts
 from .backup import existing
 from .face import Face
 from .migrate import RunJob, start
+from .progress import ReadingProgress
 
 
 def run(options: argparse.Namespace) -> Exit:
@@ -41,7 +42,7 @@ class CheckFace(Face):
     """Hears the proof of a backup. What is damaged is a result, and goes to stdout, line by line, before the sum."""
 
     def __init__(self, *streams: Any, **settings: Any) -> None:
-        super().__init__(*streams, **settings)
+        super().__init__(*streams, progress=ReadingProgress(), **settings)
         self.is_listed = True  # nothing is ever copied, so nothing need be said of it
         self._checked_all: Checked | None = None
 
@@ -49,6 +50,7 @@ class CheckFace(Face):
         if not isinstance(event, Damaged):
             super()._show(event)
             return
+        self._meter.close()  # the bar makes room, and comes back
         line = texts.line(event)
         if line is not None and not self.manner.is_json:
             self.out.line(line.text)

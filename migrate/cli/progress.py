@@ -62,7 +62,7 @@ class Progress:
 
 @dataclass(slots=True)
 class ReadingProgress(Progress):
-    """The same where both ends are only read."""
+    """The same where both ends, or one backup, are only read."""
 
     wanted: dict[str, int] = field(default_factory=dict)  # messages of each end
     read: Counter[str] = field(default_factory=Counter)
@@ -88,7 +88,8 @@ class ReadingProgress(Progress):
         return min(self.read.total(), self.total or 0)
 
     def line(self) -> str:
-        return f"{self.done:,} of {count(self.total or 0)} of both ends read ({size(self.octets)})."
+        ends = "" if "backup" in self.wanted else " of both ends"
+        return f"{self.done:,} of {count(self.total or 0)}{ends} read ({size(self.octets)})."
 
 
 class Meter(Protocol):
@@ -154,7 +155,7 @@ class BarMeter:
         self._write = write
         self._clock = clock
         self._bar: tqdm[NoReturn] | None = None
-        self._began_s = 0.0
+        self._began_s: float | None = None
         self._wait_width = 0
         self._redraw_s = 0.0
 
@@ -164,7 +165,7 @@ class BarMeter:
         bar = self._bar or self._open(progress)
         bar.total = progress.total
         words = size(progress.octets)
-        elapsed = self._clock() - self._began_s
+        elapsed = self._clock() - (self._began_s or 0.0)
         if elapsed >= 1 and progress.octets:
             words += f", {progress.octets / 1_000_000 / elapsed:,.1f} MB/s"
         if progress.verified:
@@ -224,11 +225,14 @@ class BarMeter:
             form = "{n:,} of {total:,}"
         bar = tqdm(
             total=progress.total,
+            initial=progress.done,
             file=self._stream,
             bar_format=form,
             dynamic_ncols=True,
             leave=False,
             mininterval=REDRAW_S,
         )
-        self._bar, self._began_s = bar, self._clock()
+        self._bar = bar
+        if self._began_s is None:
+            self._began_s = self._clock()
         return bar

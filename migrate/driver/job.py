@@ -17,7 +17,7 @@ from ..engine.audit import audit
 from ..engine.rebuild import rebuild
 from ..engine.walk import walk
 from ..errors import Exit, StateError, StoreError, UsageError
-from ..events import Checked, Compressed, Damaged, Event, Notice
+from ..events import Checked, Compressed, Counting, Damaged, Event, Notice, ServedBack
 from ..model import Checkpoint, Endpoint, MailboxName, Policy, Secret
 from ..model import Protocol as Wire
 from ..rules.dedupe import Digester
@@ -35,7 +35,7 @@ from ..state import (
 from ..stores import net
 from ..stores.base import Channel, Session
 from ..stores.files import FilesReader, Shelf
-from ..stores.mbox import MboxAppender, MboxReader, check, compress, count_lost, is_backup
+from ..stores.mbox import MboxAppender, MboxReader, Step, check, compress, count_lost, is_backup, there_is
 from ..stores.pop3 import Pop3Reader, Pop3Releaser
 from .loop import Driver
 from .stop import Stop
@@ -141,22 +141,30 @@ def verify_job(
 
 def check_job(directory: Path, emit: Callable[[Event], None], stop: Stop) -> Exit:
     """The exit code of the proof of a backup, after its Checked event. StoreError when it cannot be read."""
+    try:
+        return _check(directory, emit, stop)
+    except StoreError as error:
+        error.end = "source"
+        raise
+
+
+def _check(directory: Path, emit: Callable[[Event], None], stop: Stop) -> Exit:
     damaged = 0
+    there = there_is(directory)
+    emit(Counting("backup", there.messages, there.octets))
     steps = check(directory)
     while not stop.is_wanted:
         try:
-            found = next(steps)
+            step = next(steps)
         except StopIteration as end:
             code = Exit.DIFFERENCES if damaged else Exit.OK
             emit(Checked(end.value.files, end.value.messages, end.value.octets, damaged, int(code)))
             return code
-        except StoreError as error:
-            error.end = "source"
-            raise
-        if found is None:
+        if isinstance(step, Step):
+            emit(ServedBack(step.messages, step.octets))
             continue
         damaged += 1
-        emit(Damaged(found.file, found.offset, found.uid, found.message, found.what))
+        emit(Damaged(step.file, step.offset, step.uid, step.message, step.what))
     return Exit.INTERRUPTED
 
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from migrate.cli import texts
+from migrate.cli.check import CheckFace
 from migrate.cli.face import Face, Manner
 from migrate.cli.rebuild import RebuildFace
 from migrate.cli.verify import VerifyFace
 from migrate.commands import Tally
 from migrate.errors import Exit
 from migrate.events import (
+    Checked,
     Connected,
     Counting,
+    Damaged,
     Event,
     Fetched,
     Finished,
@@ -176,6 +180,40 @@ def test_text_of_a_server_is_shown_safely() -> None:
     event = Judged("a\x1b[31m", 1, "unread", "", None, (), is_shared=False, is_released=False, said="-ERR \x1b]0;x\x07")
     told = tell(VerifyFace, [event, RESULT], Exit.DIFFERENCES)
     assert "\x1b" not in told.out
+
+
+# --- a backup alone -----------------------------------------------------------------------------
+
+PROVED: list[Event] = [
+    Counting("backup", 5000, 54_100_000),
+    *[ServedBack(100, 1_000_000)] * 25,
+    Damaged("INBOX/2026-11.mbox", 48_211, 42, "9f86d0", "damaged: its octets are not those that were stored"),
+    *[ServedBack(100, 1_164_000)] * 25,
+    Checked(12, 5000, 54_100_000, 1, 40),
+]
+
+
+def test_the_proof_of_a_backup_shows_how_far_it_is() -> None:
+    told = tell(CheckFace, PROVED, Exit.DIFFERENCES)
+    assert told.err.splitlines()[0] == "To be read from the backup: 5,000 messages (54.1 MB)."
+    assert told.err.splitlines()[1] == "3,200 of 5,000 messages read (33.1 MB)."
+    assert told.out == (
+        "INBOX/2026-11.mbox, offset 48,211, uid 42 (SHA-256 9f86d0): damaged: "
+        "its octets are not those that were stored.\n"
+        "Read 5,000 messages in 12 files (54.1 MB); 1 fault.\n"
+    )
+
+
+def test_damage_is_told_above_the_bar_and_the_rate_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    told = tell(CheckFace, PROVED, Exit.DIFFERENCES, err=Terminal())
+    bars = [line for line in told.err.replace("\n", "\r").split("\r") if "% |" in line]
+    assert "of 5,000 messages" in bars[-1]
+    rates = [float(found[1]) for bar in bars if (found := re.search(r"([0-9.]+) MB/s", bar))]
+    assert rates
+    assert max(rates) < 6, "54 MB in 15 s, also behind the damage"
+    assert told.out.count("\n") == 2
 
 
 # --- rebuild ------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from migrate.commands import Append, OpenDest, OpenMailbox
 from migrate.model import INBOX, MailboxName
 from migrate.rules.dedupe import Digester
 from migrate.stores.base import Session
-from migrate.stores.mbox import Finding, MboxAppender, MboxReader, Sum, check
+from migrate.stores.mbox import Finding, MboxAppender, MboxReader, Step, Sum, check
 
 from .contract import Held, letter, value
 
@@ -54,7 +54,7 @@ def checked(root: Path) -> tuple[list[Finding], Sum]:
             found = next(steps)
         except StopIteration as end:
             return findings, end.value
-        if found is not None:
+        if not isinstance(found, Step):
             findings.append(found)
 
 

@@ -31,7 +31,7 @@ from migrate.commands import (
 )
 from migrate.driver import Stop, check_job
 from migrate.errors import Cause, Exit, MessageError, Retry, StoreError
-from migrate.events import Checked, Event
+from migrate.events import Checked, Counting, Event, ServedBack
 from migrate.model import INBOX, DateSource, InternalDate, MailboxName
 from migrate.rules.dedupe import Digester, fingerprint
 from migrate.stores.base import Collector
@@ -94,13 +94,14 @@ def test_a_proof_can_be_stopped(root: Path) -> None:
     stop = Stop()
     events: list[Event] = []
     assert check_job(root, events.append, stop) is Exit.OK
-    assert events == [Checked(1, 2, path_size(root), 0, 0)]
+    size = path_size(root)
+    assert events == [Counting("backup", 2, size), ServedBack(2, size), Checked(1, 2, size, 0, 0)]
     stop.request()
     try:
         assert check_job(root, events.append, stop) is Exit.INTERRUPTED
     finally:
         stop.end()
-    assert len(events) == 1
+    assert events[3:] == events[:1], "what there is was looked at, and nothing read"
 
 
 def path_size(root: Path) -> int:

@@ -7,7 +7,7 @@ DIR/INBOX/pruned.index          one for each file that a person has deleted (sto
 """
 
 from .appender import MboxAppender
-from .check import Finding, Sum, check
+from .check import Finding, Step, Sum, check, there_is
 from .compress import Compressed, compress
 from .folder import LAYOUTS, count_lost
 from .prune import Old, Rule, Spared, has_periods, prune
@@ -22,6 +22,7 @@ __all__ = [
     "Old",
     "Rule",
     "Spared",
+    "Step",
     "Sum",
     "check",
     "compress",
@@ -29,4 +30,5 @@ __all__ = [
     "has_periods",
     "is_backup",
     "prune",
+    "there_is",
 ]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
 
-from ...model import display
-from ...wire.mbox import decode
+from ...model import BLOCK, display
 from . import disk
 from .closed import patient_lock
-from .index import Entry
-from .part import Part, body
+from .index import Extent, count_entries
+from .part import Part
 from .pruned import NAME, Record
 from .reader import parts_below
 
@@ -38,34 +39,51 @@ class Sum:
     octets: int  # of the files
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """So much more was read; here one may stop."""
+
+    messages: int
+    octets: int
+
+
+STEP = 4 * 1024 * 1024  # octets between two of them, about
 UNFINISHED = "an interrupted backup left it unfinished; the next one puts that right"
+DAMAGED = "damaged: its octets are not those that were stored"
 
 
-def check(root: Path, *, sleep: Callable[[float], None] = time.sleep) -> Generator[Finding | None, None, Sum]:
-    """Everything that is wrong below ``root``, file by file; None after each message, where one may stop.
+def there_is(root: Path) -> Sum:
+    """What there is to be read, told in a moment. StoreError where it cannot be read."""
+    with disk.translated(root):
+        parts = parts_below(root)
+        messages = sum(count_entries(part.index_path) for part in parts if part.has_index)
+        return Sum(len(parts), messages, sum(part.size() for part in parts))
 
-    Changes nothing. StoreError where it cannot be read.
+
+def check(root: Path, *, sleep: Callable[[float], None] = time.sleep) -> Generator[Finding | Step, None, Sum]:
+    """Everything that is wrong below ``root``, file by file, and how far it is.
+
+    Each octet is digested once: a backup counts a message only when what stands in the file gave the message back,
+    octet for octet. So what still has the digest of that day still does. Changes nothing. StoreError where it cannot
+    be read.
     """
-    files = messages = octets = 0
-    before: Part | None = None
+    files = messages = octets = last = 0
+    directory: Path | None = None
     with disk.translated(root):
         for part in parts_below(root):
             name = display(str(part.path.relative_to(root)) if part.path != root else part.path.name, 1000)
             part.forget()
             size = _snapshot(part, sleep)
-            files, octets = files + 1, octets + size
-            if before is None or before.path.parent != part.path.parent:
-                before = None
+            files, octets, messages = files + 1, octets + size, messages + (len(part.index) if part.has_index else 0)
+            if directory != part.path.parent:
+                directory, last = part.path.parent, 0
                 yield from _record_faults(part, name)
             if part.has_index:
-                yield from _index_faults(part, name, before)
-                for number, entry in part.index.entries():
-                    messages += 1
-                    if entry is not None:
-                        yield from _message_faults(part, name, entry, size, is_marked=number < part.index.marked)
-                    yield None
-                before = part
+                yield from _index_faults(part, name, last)
+                yield from _message_faults(part, name, size)
+                last = part.last
             yield from _strangers(part, name, size)
+            part.forget()  # the indexes of a large backup are not held all at once
     return Sum(files, messages, octets)
 
 
@@ -77,7 +95,8 @@ def _snapshot(part: Part, sleep: Callable[[float], None]) -> int:
         return part.size()
 
 
-def _index_faults(part: Part, name: str, before: Part | None) -> Iterator[Finding]:
+def _index_faults(part: Part, name: str, last: int) -> Iterator[Finding]:
+    """``last``: the highest uid of the file before."""
     index = part.index
     for number in index.bad:
         yield Finding(name, None, None, "", f"line {number} of its index is damaged")
@@ -87,7 +106,6 @@ def _index_faults(part: Part, name: str, before: Part | None) -> Iterator[Findin
         if not index.bad and not index.tail:
             yield Finding(name, None, None, "", "its index is empty")
         return
-    last = before.last if before is not None else 0
     for one in Record(part.path.parent).all:
         if last < one.first <= index.head.first and one.pruned != part.path.name:
             yield from _gap(name.removesuffix(part.path.name) + display(one.pruned), one.after, last)
@@ -112,22 +130,61 @@ def _gap(name: str, after: int, last: int) -> Iterator[Finding]:
         yield Finding(name, None, low + 1, "", f"missing: uids {low + 1} to {high}, before this file")
 
 
-def _message_faults(part: Part, name: str, entry: Entry, size: int, *, is_marked: bool) -> Iterator[Finding]:
-    what = ""
-    if entry.end > size:
-        there = max(0, size - entry.offset)
-        what = f"missing: {entry.length - there:,} of its {entry.length:,} octets, the file ends before them"
-    else:
-        stored, exact = sha256(), sha256()
-        octets = 0
-        for block in decode(body(_fed(part.read(entry.offset, entry.end - 1), stored.update)), entry.note):
-            exact.update(block)
-            octets += len(block)
-        stored.update(b"".join(part.read(entry.end - 1, entry.end)))
-        if stored.digest() != entry.stored or exact.digest() != entry.exact or octets != entry.octets:
-            what = "damaged: its octets are not those that were stored"
-    if what:
-        yield Finding(name, entry.offset, entry.uid, entry.exact.hex(), what if is_marked else UNFINISHED)
+def _message_faults(part: Part, name: str, size: int) -> Iterator[Finding | Step]:
+    """What is wrong with each message, and how far it is."""
+    index = part.index
+    messages = octets = 0
+    with _opened(part.path) as stream:
+        for number, extent in enumerate(index.extents()):
+            what = "damaged: its line of the index cannot be read any more"
+            if extent is not None:
+                what = yield from _fault(_stored(part, stream, extent), extent, size)
+                octets += extent.length % STEP
+            if what:
+                yield _finding(part, name, number, what if number < index.marked else UNFINISHED)
+            messages += 1
+            if octets >= STEP or messages >= 1000:
+                yield Step(messages, octets)
+                messages = octets = 0
+    if messages:
+        yield Step(messages, octets)
+
+
+def _opened(path: Path) -> nullcontext[None] | BinaryIO:
+    """The file, opened once for all its messages; None where it is compressed, or lost and its index left."""
+    return path.open("rb", buffering=BLOCK) if path.exists() else nullcontext()
+
+
+def _stored(part: Part, stream: BinaryIO | None, extent: Extent) -> Iterator[bytes]:
+    if stream is None:
+        yield from part.read(extent.offset, extent.end)
+        return
+    if stream.tell() != extent.offset:
+        stream.seek(extent.offset)
+    left = extent.length
+    while left > 0 and (block := stream.read(min(BLOCK, left))):
+        left -= len(block)
+        yield block
+
+
+def _fault(blocks: Iterator[bytes], extent: Extent, size: int) -> Generator[Step, None, str]:
+    """What is wrong with the octets of a message; nothing where they are whole. A Step after every STEP octets."""
+    if extent.end > size:
+        there = max(0, size - extent.offset)
+        return f"missing: {extent.length - there:,} of its {extent.length:,} octets, the file ends before them"
+    digest, octets = sha256(), 0
+    for block in blocks:
+        digest.update(block)
+        before, octets = octets, octets + len(block)
+        if before // STEP != octets // STEP:
+            yield Step(0, STEP)
+    return "" if digest.digest() == extent.stored else DAMAGED
+
+
+def _finding(part: Part, name: str, number: int, what: str) -> Finding:
+    entry = part.index.entry(number)
+    message = entry.exact.hex() if entry is not None else ""
+    return Finding(name, part.index.offsets[number], part.index.uids[number], message, what)
 
 
 def _strangers(part: Part, name: str, size: int) -> Iterator[Finding]:
@@ -136,9 +193,3 @@ def _strangers(part: Part, name: str, size: int) -> Iterator[Finding]:
             if stop > offset:
                 what = f"extra: {stop - offset:,} octets that the index does not know"
                 yield Finding(name, offset, None, "", what)
-
-
-def _fed(blocks: Iterator[bytes], watch: Callable[[bytes], object]) -> Iterator[bytes]:
-    for block in blocks:
-        watch(block)
-        yield block

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from ...model import DateSource, Flags, InternalDate, MailboxName
+from ...model import BLOCK, DateSource, Flags, InternalDate, MailboxName
 from ...wire.mbox import LineEnds, Note, from_line
 
 SUFFIX = ".index"
@@ -31,6 +31,9 @@ VERSION = 1
 LINE_LIMIT = 1024 * 1024  # a longer line is none of ours
 
 _LINE = re.compile(rb'(\{.*),"check":"([0-9a-f]{16})"\}\n')
+# What stands at the beginning of an entry is all that a reader of many needs.
+_BEGINNING = b'\n{"uid":'
+_EXTENT = re.compile(rb'\{"uid":([0-9]{1,18}),"offset":([0-9]{1,18}),"length":([0-9]{1,18}),"stored":"([0-9a-f]{64})",')
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,19 @@ class Entry:
         )
 
 
+class Extent(NamedTuple):
+    """Where one message stands in the file, and the SHA-256 of these octets."""
+
+    uid: int
+    offset: int
+    length: int
+    stored: bytes
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.length
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """The file is on the disk up to here."""
@@ -126,14 +142,31 @@ def parse(line: bytes) -> Head | Entry | Mark | None:
 
 def record_of(line: bytes) -> dict[str, Any] | None:
     """The record that ``checked_line`` made a line of; None when it is damaged."""
-    found = _LINE.fullmatch(line)
-    if found is None or _check(found[1] + b"}") != found[2]:
-        return None
+    text = _whole(line)
     try:
-        said = json.loads(found[1] + b"}")
+        said = None if text is None else json.loads(text)
     except ValueError:
         return None
     return said if isinstance(said, dict) else None
+
+
+def _skim(line: bytes) -> Head | Extent | Mark | None:
+    """The same, and of an entry only where its message stands: an index of many is read in a fourth of the time."""
+    text = _whole(line)
+    found = None if text is None else _EXTENT.match(text)
+    if found is None:
+        record = parse(line)
+        return Extent(record.uid, record.offset, record.length, record.stored) if isinstance(record, Entry) else record
+    return Extent(int(found[1]), int(found[2]), int(found[3]), bytes.fromhex(found[4].decode("ascii")))
+
+
+def _whole(line: bytes) -> bytes | None:
+    """The record of a line without its check; None when it is damaged."""
+    found = _LINE.fullmatch(line)
+    if found is None:
+        return None
+    text = found[1] + b"}"
+    return text if _check(text) == found[2] else None
 
 
 def _record(said: dict[str, Any]) -> Head | Entry | Mark | None:
@@ -164,6 +197,17 @@ def read_head(path: Path) -> Head | None:
     return record if isinstance(record, Head) else None
 
 
+def count_entries(path: Path) -> int:
+    """About how many messages an index has, without a look at each."""
+    count = 0
+    before = b""
+    with path.open("rb") as stream:
+        while block := stream.read(BLOCK):
+            count += (before + block).count(_BEGINNING)
+            before = block[1 - len(_BEGINNING) :]
+    return count
+
+
 class Index:
     """What an index says, with a few octets held for each message: an entry is read again when it is asked for."""
 
@@ -171,7 +215,8 @@ class Index:
         self.path = path
         self.head: Head | None = None
         self.uids = array("Q")
-        self.ends = array("Q")  # where in the file each message ends
+        self.offsets = array("Q")  # where in the file each message begins
+        self.ends = array("Q")  # where it ends
         self._lines = array("Q")  # where in the index its line begins
         self.marked = 0  # so many of them stand in front of the last mark
         self.bad: list[int] = []  # numbers of damaged lines that have a good one behind them
@@ -184,7 +229,7 @@ class Index:
             place = number = 0
             while line := stream.readline(LINE_LIMIT):
                 number += 1
-                record = parse(line)
+                record = _skim(line)
                 place += len(line)
                 if record is None:
                     self.tail.append(number)
@@ -193,14 +238,15 @@ class Index:
                 self.tail.clear()
                 self.take(record, len(line), place)
 
-    def take(self, record: Head | Entry | Mark, octets: int, size: int) -> None:
+    def take(self, record: Head | Entry | Extent | Mark, octets: int, size: int) -> None:
         """A good line that ends at ``size``."""
         self.size = size
         match record:
             case Head() if self.head is None:
                 self.head = record
-            case Entry():
+            case Entry() | Extent():
                 self.uids.append(record.uid)
+                self.offsets.append(record.offset)
                 self.ends.append(record.end)
                 self._lines.append(size - octets)
             case Mark():
@@ -215,18 +261,32 @@ class Index:
 
     def entries(self, start: int = 0) -> Iterator[tuple[int, Entry | None]]:
         """Place and entry of each one from that place on."""
+        for number, line in self._lines_from(start):
+            record = parse(line)
+            yield number, record if isinstance(record, Entry) else None
+
+    def extents(self) -> Iterator[Extent | None]:
+        """Where each message stands; None when its line cannot be read any more."""
+        for _, line in self._lines_from(0):
+            record = _skim(line)
+            yield record if isinstance(record, Extent) else None
+
+    def _lines_from(self, start: int) -> Iterator[tuple[int, bytes]]:
+        """Place and line of each entry from that place on."""
         with self.path.open("rb") as stream:
+            place = 0
             for number in range(start, len(self.uids)):
-                if stream.tell() != self._lines[number]:
-                    stream.seek(self._lines[number])
-                record = parse(stream.readline(LINE_LIMIT))
-                yield number, record if isinstance(record, Entry) else None
+                if place != self._lines[number]:
+                    place = stream.seek(self._lines[number])
+                line = stream.readline(LINE_LIMIT)
+                place += len(line)
+                yield number, line
 
     def drop(self, first: int) -> int:
         """Forgets the entries from that place on. Value: the octets of the index in front of them."""
         if first < len(self.uids):
             self.size = self._lines[first]
-            del self.uids[first:], self.ends[first:], self._lines[first:]
+            del self.uids[first:], self.offsets[first:], self.ends[first:], self._lines[first:]
         return self.size
 
     @property

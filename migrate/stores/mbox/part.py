@@ -105,12 +105,10 @@ class Part:
     def strangers(self, size: int) -> Iterator[tuple[int, int]]:
         """Offset and end of each range of the first ``size`` octets that no entry covers."""
         place = 0
-        for _, entry in self.index.entries():
-            if entry is None:
-                continue
-            if entry.offset > place:
-                yield place, min(entry.offset, size)
-            place = max(place, entry.end)
+        for offset, end in zip(self.index.offsets, self.index.ends, strict=True):
+            if offset > place:
+                yield place, min(offset, size)
+            place = max(place, end)
         if place < size:
             yield place, size
 
