@@ -55,7 +55,7 @@ class Dovecot(MailServer):
     """A running server while the ``with`` block lasts; everything it made is removed afterwards.
 
     ``capability``: exactly this IMAP capability list, to hide abilities (they still work, nobody is told).
-    ``auth_delay``: seconds before a wrong password is answered. ``mail_format``: "maildir" or "mdbox".
+    ``auth_delay``: seconds before a wrong password is answered. ``mail_format``: "maildir", "mdbox" or "mbox".
     ``rawlog``: what clients send after login is kept, TLS or not, see ``commands``.
     ``extra``: more lines of configuration. ``place``: where its directory is made, else where temporary files go.
     """
@@ -236,6 +236,13 @@ class Dovecot(MailServer):
         target = self._maildir(user, mailbox) / "cur" / f"{name},S={source.stat().st_size}:2,"
         shutil.move(source, target)
         os.chown(target, self._uid, self._gid)
+
+    def place_mbox(self, user: str, source: Path) -> None:
+        """Copies an mbox file to where the INBOX of that user is. Needs ``mail_format`` "mbox"."""
+        root = self._mail / user / "mbox"
+        for made in (root.parent, root):
+            self._own_directory(made)
+        self._write(root / "inbox", source.read_bytes(), None)
 
     def _write(self, path: Path, octets: bytes, when: datetime | None) -> None:
         with path.open("wb") as stream:

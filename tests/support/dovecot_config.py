@@ -8,7 +8,7 @@ import pwd
 from dataclasses import dataclass
 from pathlib import Path
 
-STORE_NAMES = {"maildir": "Maildir", "mdbox": "mdbox"}
+STORE_NAMES = {"maildir": "Maildir", "mdbox": "mdbox", "mbox": "mbox"}
 
 
 @dataclass(frozen=True)

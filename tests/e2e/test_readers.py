@@ -1,0 +1,91 @@
+"""The files that a backup writes, opened by programs of other people: each counts the same messages and shows the same
+subjects, message by message."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.stores.mbox_rig import held
+from tests.support.mailgen import generate
+from tests.support.readers import READERS, Subjects, subject_of
+
+from .nightly import Nightly, torture
+
+pytestmark = [pytest.mark.dovecot]
+
+_FIELD = re.compile(rb"[!-9;-~]+:[\t -~]*(?:\r\n[ \t][\t -~]*)*")
+
+
+def is_clean(octets: bytes) -> bool:
+    """Whether its header is fields of ASCII and nothing else, with one Subject: every program has to understand it."""
+    header, end, _ = octets.partition(b"\r\n\r\n")
+    fields = re.split(rb"\r\n(?![ \t])", header)
+    subjects = [field for field in fields if field.lower().startswith(b"subject:")]
+    return bool(end) and len(subjects) == 1 and b"=?" not in subjects[0] and all(map(_FIELD.fullmatch, fields))
+
+
+def has_content_length(octets: bytes) -> bool:
+    return re.search(rb"(?im)^content-length[ \t]*:", octets.partition(b"\r\n\r\n")[0]) is not None
+
+
+def shown(name: str, path: Path, scratch: Path) -> Subjects:
+    copy, place = scratch / "copy.mbox", scratch / "place"
+    place.mkdir()
+    shutil.copy(path, copy)
+    try:
+        return READERS[name](copy, place)
+    except FileNotFoundError as error:
+        reason = f"{error} is not installed here"
+        if os.environ.get("POPFERRY_REQUIRE_READERS") == "1":
+            pytest.fail(f"{reason}, and POPFERRY_REQUIRE_READERS=1 asks for it", pytrace=False)
+        pytest.skip(reason)
+
+
+def written(nightly: Nightly, messages: list[bytes]) -> tuple[Path, list[bytes]]:
+    """The file of a backup of these messages, and what stands in it."""
+    nightly.deliver(messages)
+    ran = nightly.backup("--layout", "one")
+    assert (ran.code, ran.err) == (0, "")
+    (path,) = nightly.root.rglob("*.mbox")
+    return path, [one.octets for one in held(nightly.root)]
+
+
+def assert_shown(name: str, path: Path, messages: list[bytes], scratch: Path) -> int:
+    """Value: how many subjects were compared."""
+    found = shown(name, path, scratch)
+    assert len(found) == len(messages), f"{name} counts otherwise"
+    clean = [number for number, octets in enumerate(messages) if is_clean(octets)]
+    wrong = [number for number in clean if found[number] != subject_of(messages[number])]
+    assert wrong == [], f"{name} shows another subject"
+    return len(clean)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_another_program_counts_the_same_messages_and_shows_their_subjects(
+    nightly: Nightly, tmp_path: Path, name: str, record_property: Callable[[str, object], None]
+) -> None:
+    made = [*torture(), *generate(21, 200, odd=0.4)]
+    path, messages = written(nightly, [octets for octets in made if not has_content_length(octets)])
+    compared = assert_shown(name, path, messages, tmp_path)
+    assert compared > 150
+    record_property(f"messages counted by {name}, subjects compared", (len(messages), compared))
+
+
+@pytest.mark.corpus
+@pytest.mark.slow
+def test_other_programs_count_the_same_messages_of_the_whole_corpus(
+    nightly: Nightly, tmp_path: Path, corpus: list[Path], record_property: Callable[[str, object], None]
+) -> None:
+    real = [nightly.dovecot.served(path.read_bytes()) for path in corpus]
+    path, messages = written(nightly, [octets for octets in real if not has_content_length(octets)])
+    for name in READERS:
+        scratch = tmp_path / name
+        scratch.mkdir()
+        compared = assert_shown(name, path, messages, scratch)
+        record_property(f"messages counted by {name}, subjects compared", (len(messages), compared))
