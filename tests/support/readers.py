@@ -114,6 +114,9 @@ def dovecot(path: Path, scratch: Path) -> Subjects:
     try:
         with Dovecot(mail_format="mbox") as server:
             server.place_mbox("reader", path)
+            with server.imap("reader") as imap:
+                # It gives uids by headers of its own (X-UID), which it finds in mail too; writing cures that.
+                imap.command("SELECT INBOX")
             return [subject_of(one.octets) for one in server.stored("reader")]
     except RuntimeError as error:
         if "not installed" in str(error):
