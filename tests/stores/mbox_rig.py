@@ -63,7 +63,7 @@ def held(directory: Path) -> list[Held]:
     found = []
     for path in directory.rglob("*.mbox.index"):
         file = path.with_suffix("").read_bytes() if path.with_suffix("").exists() else b""
-        for line in path.read_bytes().splitlines():
+        for line in path.read_bytes().split(b"\n")[:-1]:  # one that is not ended was torn off
             try:
                 one = json.loads(line)
             except ValueError:

@@ -67,7 +67,8 @@ def check(root: Path, *, sleep: Callable[[float], None] = time.sleep) -> Generat
     octet for octet. So what still has the digest of that day still does. Changes nothing. StoreError where it cannot
     be read.
     """
-    files = messages = octets = last = 0
+    files = messages = octets = 0
+    last: int | None = 0
     directory: Path | None = None
     with disk.translated(root):
         for part in parts_below(root):
@@ -81,7 +82,7 @@ def check(root: Path, *, sleep: Callable[[float], None] = time.sleep) -> Generat
             if part.has_index:
                 yield from _index_faults(part, name, last)
                 yield from _message_faults(part, name, size)
-                last = part.last
+                last = part.last if part.index.reached <= part.index.end else None
             yield from _strangers(part, name, size)
             part.forget()  # the indexes of a large backup are not held all at once
     return Sum(files, messages, octets)
@@ -95,27 +96,28 @@ def _snapshot(part: Part, sleep: Callable[[float], None]) -> int:
         return part.size()
 
 
-def _index_faults(part: Part, name: str, last: int) -> Iterator[Finding]:
-    """``last``: the highest uid of the file before."""
+def _index_faults(part: Part, name: str, last: int | None) -> Iterator[Finding]:
+    """``last``: the highest uid of the file before; None where its index has lost it, which was told."""
     index = part.index
     for number in index.bad:
         yield Finding(name, None, None, "", f"line {number} of its index is damaged")
     for number in index.tail:
         yield Finding(name, None, None, "", f"line {number} of its index is damaged, or {UNFINISHED}")
-    if index.head is None:
-        if not index.bad and not index.tail:
-            yield Finding(name, None, None, "", "its index is empty")
-        return
-    for one in Record(part.path.parent).all:
-        if last < one.first <= index.head.first and one.pruned != part.path.name:
-            yield from _gap(name.removesuffix(part.path.name) + display(one.pruned), one.after, last)
-            last = max(last, one.last)
-    yield from _gap(name, index.head.after, last)
-    expected = index.head.first
+    if index.head is None and not index.bad and not index.tail:
+        yield Finding(name, None, None, "", "its index is empty")
+    if index.head is not None and last is not None:
+        for one in Record(part.path.parent).all:
+            if last < one.first <= index.head.first and one.pruned != part.path.name:
+                yield from _gap(name.removesuffix(part.path.name) + display(one.pruned), one.after, last)
+                last = max(last, one.last)
+        yield from _gap(name, index.head.after, last)
+    expected = index.head.first if index.head is not None else (last or 0) + 1
     for uid in index.uids:
         if uid != expected:
             yield Finding(name, None, expected, "", f"missing in its index: uids {expected} to {uid - 1}")
         expected = uid + 1
+    if index.reached > index.end:
+        yield Finding(name, index.end, expected, "", f"missing in its index: uid {expected}, perhaps more behind it")
 
 
 def _record_faults(part: Part, name: str) -> Iterator[Finding]:

@@ -219,6 +219,7 @@ class Index:
         self.ends = array("Q")  # where it ends
         self._lines = array("Q")  # where in the index its line begins
         self.marked = 0  # so many of them stand in front of the last mark
+        self.reached = 0  # the furthest end that a mark tells; beyond the last message, one has lost its line
         self.bad: list[int] = []  # numbers of damaged lines that have a good one behind them
         self.tail: list[int] = []  # the same, without
         self.size = 0  # octets of the whole good lines, up to the first bad one of the tail
@@ -251,6 +252,7 @@ class Index:
                 self._lines.append(size - octets)
             case Mark():
                 self.marked = len(self.uids)
+                self.reached = max(self.reached, record.end)
 
     def __len__(self) -> int:
         return len(self.uids)
