@@ -25,6 +25,7 @@ MODULES = {
     "hostile": "tests.faults.hostile",
     "processes": "tests.faults.processes",
     "syscalls": "tests.faults.syscalls",
+    "backups": "tests.faults.backups",
     "cuts": "tests.faults.cuts",
     "parsers": "tests.faults.parsers",
     "soak": "tests.faults.soak",

@@ -411,6 +411,40 @@ def test_a_program_that_had_the_lock_just_before_us_is_noticed(
     assert value(session, ReadBack(LANE, INBOX, [answer.uid], Digester)) == {answer.uid: fingerprint(ONE)}
 
 
+@pytest.mark.parametrize("before", range(7), ids=lambda number: f"before write {number}")
+def test_a_program_that_asks_for_no_lock_and_writes_between_costs_nothing(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    """In front of a message of ours, in the middle of one, behind it."""
+    session = opened(root)
+    path = root / "INBOX" / "2026-11.mbox"
+    real, count = os.write, 0
+
+    def write(handle: int, octets: bytes) -> int:
+        nonlocal count
+        if os.readlink(f"/proc/self/fd/{handle}") == str(path):
+            if count == before:
+                with path.open("ab") as stream:
+                    stream.write(FOREIGN)
+            count += 1
+        return real(handle, octets)
+
+    monkeypatch.setattr(os, "write", write)
+    letters = (letter(ONE, tmp_path), letter(TWO, tmp_path), letter(b"", tmp_path), letter(THREE, tmp_path))
+    first, second, empty, third = value(session, Append(LANE, INBOX, letters))
+    monkeypatch.undo()
+    assert isinstance(empty, MessageError)
+    uids = [first.uid, second.uid, third.uid]
+    assert value(session, ReadBack(LANE, INBOX, uids, Digester)) == dict(
+        zip(uids, map(fingerprint, (ONE, TWO, THREE)), strict=True)
+    )
+    assert [one.octets for one in held(root)] == [ONE, TWO, THREE], "each once"
+    assert path.read_bytes().count(FOREIGN) == (before < count)
+    assert {one.what.partition(":")[0] for one in checked(root)[0]} <= {"extra"}
+    store(root, [ONE])
+    assert [one.octets for one in held(root)] == [ONE, TWO, THREE, ONE]
+
+
 def test_a_file_of_another_program_is_not_touched(root: Path, tmp_path: Path) -> None:
     (root / "INBOX").mkdir(parents=True)
     (root / "INBOX" / "2026-11.mbox").write_bytes(FOREIGN)

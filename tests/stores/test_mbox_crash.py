@@ -90,13 +90,13 @@ class Frail:
         self.steps += 1
         return self.steps == self.last
 
-    def _whole(self, real: Callable[..., None]) -> Callable[..., None]:
-        def step(*words: Any) -> None:
+    def _whole(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*words: Any) -> Any:
             if self._is_over():
                 if self.share >= 0.5:
                     real(*words)
                 raise Crash
-            real(*words)
+            return real(*words)
 
         return step
 

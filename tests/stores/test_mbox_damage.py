@@ -16,7 +16,7 @@ from migrate.commands import Append, Fetch, FetchHeaders, ListSource, OpenSource
 from migrate.errors import MessageError
 from migrate.model import INBOX
 from migrate.rules.dedupe import Digester
-from migrate.stores.mbox import MboxReader
+from migrate.stores.mbox import MboxReader, folder
 from migrate.stores.mbox.folder import JUMP
 from tests.support.mailgen import odd_messages
 
@@ -325,6 +325,31 @@ def test_zeros_in_place_of_a_message_of_ours_are_cut(fresh: Callable[[], Path], 
     assert "unfinished message" in text
     assert checked(root)[0] == []
     assert held_octets(root)[40:] == [ODD[0]]
+
+
+@pytest.mark.parametrize("when", ["file_lock", "_without_zeros"])
+def test_what_another_program_appends_to_a_torn_file_while_we_look_at_it_is_not_cut(
+    fresh: Callable[[], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Just before we had the lock, or without any."""
+    root = fresh()
+    mbox, index = unfinished(root, tmp_path)
+    append(root, mbox[:30], index.splitlines(keepends=True)[0])
+    path = root / "INBOX" / "2026-12.mbox"
+    foreign = b"\nFrom eve@example.org Thu Nov 26 10:00:00 2026\n\nx\n"
+    real = getattr(folder, when)
+
+    def late(*words: Any) -> Any:
+        if foreign not in path.read_bytes():
+            with path.open("ab") as stream:
+                stream.write(foreign)
+        return real(*words)
+
+    monkeypatch.setattr(folder, when, late)
+    store(root, [NEW], now=DECEMBER)
+    assert path.read_bytes().endswith(mbox[:30] + foreign)
+    assert held_octets(root)[40:] == [NEW]
+    assert {one.what.partition(":")[0] for one in checked(root)[0]} == {"extra"}
 
 
 def test_octets_that_lost_their_index_are_never_cut(fresh: Callable[[], Path], tmp_path: Path) -> None:

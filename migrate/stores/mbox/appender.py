@@ -152,19 +152,22 @@ class MboxAppender(PatientSession):
 
     def _append(self, command: Append) -> tuple[AppendUid | MessageError, ...]:
         folder = self._folder(command.mailbox)
+        results: list[AppendUid | MessageError] = []
         with run_lock(folder.directory):
-            while True:
+            while len(results) < len(command.letters):
                 part = folder.tail()
                 with file_lock(part.path, self.notices) as handle:
-                    if part.size() != part.index.end:
-                        continue  # another program was quicker
-                    return self._store(folder, part, handle, command.letters)
+                    if part.size() == part.index.end:  # else another program was quicker
+                        results += self._store(folder, part, handle, command.letters[len(results) :])
+        return tuple(results)
 
     def _store(
         self, folder: Folder, part: Part, handle: int, letters: Sequence[Letter]
-    ) -> tuple[AppendUid | MessageError, ...]:
+    ) -> list[AppendUid | MessageError]:
+        """The results of so many letters, from the first, as stand there now."""
         results: list[AppendUid | MessageError] = []
         batch: list[Stored] = []
+        places: list[int] = []
         uid, offset = max(part.first, folder.uidnext), part.index.end
         for letter in letters:
             if not letter.message.octets:
@@ -175,20 +178,27 @@ class MboxAppender(PatientSession):
                 results.append(stored)
                 continue
             batch.append(stored)
+            places.append(len(results))
             results.append(AppendUid(folder.uidvalidity, uid))
             uid, offset = uid + 1, stored[1].end
-        if batch:
-            self._write(part, handle, batch)
-        return tuple(results)
+        there = self._write(part, handle, batch) if batch else 0
+        return results if there == len(batch) else results[: places[there]]
 
-    def _write(self, part: Part, handle: int, batch: Sequence[Stored]) -> None:
-        """First what will stand in the file, durably; then the octets, durably; then that they are there."""
+    def _write(self, part: Part, handle: int, batch: Sequence[Stored]) -> int:
+        """First what will stand in the file, durably; then the octets, durably; then that they are there.
+
+        Value: how many of them, from the first, are.
+        """
         entries = [entry for _, entry, _ in batch]
         lines = [entry.line() for entry in entries]
         append_index(part, lines)
         for letter, entry, blocks in batch:
             disk.write(handle, _again(letter, entry) if blocks is None else blocks)
         disk.sync(handle)
+        if part.size() != entries[-1].end and not all(map(part.is_whole, entries)):
+            # Somebody asked for no lock and wrote between. As after a crash: what is whole is kept, a new part begun.
+            part.forget()
+            return next(number for number, entry in enumerate(entries) if not part.is_whole(entry))
         # Not synced: a crash that takes the mark away leaves entries that are read and found whole.
         mark = Mark(entries[-1].end)
         append_index(part, [mark.line()], is_synced=False)
@@ -198,6 +208,7 @@ class MboxAppender(PatientSession):
             octets = len(record.line())
             size += octets
             part.index.take(record, octets, size)
+        return len(batch)
 
 
 def _prepared(letter: Letter, uid: int, offset: int) -> Stored | MessageError:

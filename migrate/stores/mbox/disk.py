@@ -69,14 +69,20 @@ def write(handle: int, blocks: Iterable[bytes]) -> None:
             view = view[os.write(handle, view) :]
 
 
-def cut(path: Path, size: int) -> None:
-    """Takes away what stands behind ``size``, durably. The caller knows that it is ours."""
+def cut(path: Path, size: int, seen: int) -> bool:
+    """Takes away what stands behind ``size``, durably. The caller knows that it is ours, up to ``seen``.
+
+    Value: whether it was done; it is not where the file has become longer than that, by somebody who asked for no lock.
+    """
     handle = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
     try:
+        if os.fstat(handle).st_size > seen:
+            return False
         os.ftruncate(handle, size)
         sync(handle)
     finally:
         os.close(handle)
+    return True
 
 
 def create(path: Path, octets: bytes = b"") -> None:

@@ -183,9 +183,12 @@ class Folder:
                 return f"the index of {name} is damaged"
             if surplus and is_ours:
                 # Before the index: without its entry nobody would know that it is ours.
-                disk.cut(part.path, end)
-                self._notices.append((f"Cut {surplus:,} octets of an unfinished message from the end of {name}", b""))
-            disk.cut(part.index_path, index.drop(kept))
+                if disk.cut(part.path, end, size):
+                    what = f"Cut {surplus:,} octets of an unfinished message from the end of {name}"
+                    self._notices.append((what, b""))
+                else:
+                    is_ours, surplus = False, part.size() - end
+            disk.cut(part.index_path, index.drop(kept), disk.size_of(part.index_path))
             index.tail.clear()
             self._mark(part, end)
         return "" if is_ours else f"{name} holds {surplus:,} octets that popferry did not write"
