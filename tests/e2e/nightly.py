@@ -26,6 +26,7 @@ class Nightly:
         self.dovecot = dovecot
         self.old, self.new = f"old-{user}", f"new-{user}"
         self.root = scratch / "backup"
+        self.second = scratch / "second"  # of the account that was restored into
         self.ferry: Ferry = ferry(scratch / "state.sqlite", dovecot, self.old, dovecot, self.new, FOLDER)
 
     def deliver(self, messages: list[bytes]) -> list[bytes]:
@@ -57,6 +58,9 @@ class Nightly:
     def restore(self, *options: str, place: Path | None = None) -> Ran:
         words = ("restore", str(place or self.root), self.ferry.dest, "--dest-password", "env:NEW_PASSWORD")
         return self.run(*words, *CARE, *options)
+
+    def backup_of_restored(self) -> Ran:
+        return self.run("backup", self.ferry.dest, str(self.second), "--source-password", "env:NEW_PASSWORD")
 
     def stored(self) -> list[Any]:
         return self.dovecot.stored(self.new, FOLDER)
