@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -276,24 +277,80 @@ def test_the_recipe_of_the_manual_makes_a_damaged_backup_whole(nightly: Nightly)
     twins = [
         b"Received: by %s\r\nMessage-ID: <t@example.org>\r\n\r\nText\r\n" % host for host in (b"one", b"two", b"two")
     ]
-    messages = [*twins, *generate(10, 20)]
-    served = nightly.deliver(messages)
+    served = nightly.deliver([*twins, *generate(10, 20)])
     assert nightly.backup().code == 0
     path = next(nightly.root.rglob("*.mbox"))
     octets = path.read_bytes()
     path.write_bytes(octets[:300] + bytes([octets[300] ^ 1]) + octets[301 : len(octets) // 2])
     assert nightly.verify().code == 40
+
+    copied, rebuilt = make_whole(nightly)
+
+    assert 0 < copied == rebuilt < len(served)
+    assert nightly.kept() == Counter(served)
+    assert nightly.verify().code == 0
+
+
+def make_whole(nightly: Nightly) -> tuple[int, int]:
+    """The recipe, from which the backup goes on in another directory. Value: messages copied, messages known again."""
     old, nightly.root = nightly.root, nightly.root.with_name("new")
     new = f"mbox:{nightly.root}"
     password = ("--source-password", "env:OLD_PASSWORD")
-
     whole = nightly.run("migrate", "--dedupe", "off", f"mbox:{old}", new)
     rebuilt = nightly.run("rebuild", "--dedupe", "off", "--settle", "0", nightly.ferry.source, new, *password)
     ran = nightly.backup()
+    assert (whole.code in (0, 3), rebuilt.code, ran.code) == (True, 0, 0)
+    return whole.tally["copied"], rebuilt.tally["copied"]
 
-    assert (whole.code, rebuilt.code, ran.code) == (3, 0, 0)
-    assert 0 < whole.tally["copied"] == rebuilt.tally["copied"] < len(served)
+
+@pytest.mark.parametrize("suffix", [".mbox", ".index"])
+@pytest.mark.parametrize("trial", range(2))
+def test_a_truncated_backup_says_what_is_gone_goes_on_and_is_made_whole(
+    nightly: Nightly, suffix: str, trial: int
+) -> None:
+    served = nightly.deliver(list(generate(30, 12, odd=0)))
+    assert nightly.backup("--layout", "one").code == 0
+    (path,) = nightly.root.rglob(f"*{suffix}")
+    octets = path.read_bytes()
+    first = len(octets) // 4
+    path.write_bytes(octets[: Random(f"{suffix} {trial}").randrange(first, len(octets) - 200)])
+    left = nightly.kept()
+    assert 0 < left.total() < 12
+    assert nightly.verify().code == 40
+    served += nightly.deliver([b"Subject: new\r\n\r\nNew\r\n"])
+
+    ran = nightly.backup("--layout", "one")
+
+    assert ran.code == 40
+    assert f"{12 - left.total()} of the messages" in ran.one("damaged")["what"]
+    assert nightly.kept() == left + Counter(served[12:]), "every earlier message, and the new one"
+    make_whole(nightly)
+    assert not Counter(served) - nightly.kept(), "nothing is missing"
     assert nightly.kept() == Counter(served)
+    assert nightly.verify().code == 0
+
+
+def test_a_flipped_bit_is_named_by_the_command(nightly: Nightly) -> None:
+    nightly.deliver(list(generate(31, 8)))
+    assert nightly.backup("--layout", "one").code == 0
+    (path,) = nightly.root.rglob("*.mbox")
+    index = path.with_suffix(".mbox.index")
+    entries = [one for one in map(json.loads, index.open()) if "uid" in one]
+    for number, place in enumerate((0, 700, -1)):
+        entry = entries[number * 3]
+        octets = path.read_bytes()
+        at = entry["offset"] + place % entry["length"]
+        path.write_bytes(octets[:at] + bytes([octets[at] ^ 1]) + octets[at + 1 :])
+        ran = nightly.verify()
+        told = ran.one("damaged")
+        assert (ran.code, told["uid"], told["message"]) == (40, entry["uid"], entry["sha256"])
+        path.write_bytes(octets)
+    lines = index.read_bytes()
+    at = lines.index(b'{"uid":5,') + 60
+    index.write_bytes(lines[:at] + bytes([lines[at] ^ 1]) + lines[at + 1 :])
+    ran = nightly.verify()
+    assert (ran.code, [one["uid"] for one in ran.all("damaged") if one["uid"]]) == (40, [5])
+    index.write_bytes(lines)
     assert nightly.verify().code == 0
 
 

@@ -16,7 +16,7 @@ from migrate.commands import Append, Fetch, FetchHeaders, ListSource, OpenSource
 from migrate.errors import MessageError
 from migrate.model import INBOX
 from migrate.rules.dedupe import Digester
-from migrate.stores.mbox import MboxReader, folder
+from migrate.stores.mbox import MboxReader, count_lost, folder
 from migrate.stores.mbox.folder import JUMP
 from tests.support.mailgen import odd_messages
 
@@ -361,6 +361,24 @@ def test_octets_that_lost_their_index_are_never_cut(fresh: Callable[[], Path], t
     store(root, [ODD[0]], now=DECEMBER)
     assert [path.read_bytes() for path in paths] == before, "what is left of the line may help somebody"
     assert Counter(served(root, tmp_path / "letters"))[NEW] == 1, "and it is given back"
+
+
+def test_of_an_index_that_lost_its_end_what_it_still_knows_is_there(fresh: Callable[[], Path], tmp_path: Path) -> None:
+    """A batch has its mark at its end: with that gone, its first messages are whole all the same."""
+    root = fresh()
+    session = opened(root, now=DECEMBER)
+    batch = [b"N: %d\r\n\r\nText\r\n" % number for number in range(5)]
+    value(session, Append(LANE, INBOX, tuple(letter(octets, tmp_path) for octets in batch)))
+    path = root / "INBOX" / "2026-12.mbox.index"
+    octets = path.read_bytes()
+    path.write_bytes(octets[: octets.index(b'{"uid":44,') + 50])
+    store(root, [NEW], now=DECEMBER)
+    assert path.read_bytes().startswith(octets[: octets.index(b'{"uid":44,') + 50])
+    assert count_lost(root, INBOX, range(1, 46)) == 2
+    uids = value(opened(root, now=DECEMBER), SearchUids(LANE, INBOX, 40))
+    assert uids[:-1] == [40, 41, 42, 43]
+    store(root, [NEW], now=DECEMBER)
+    assert len(files(root)) == 6, "the file that was begun goes on"
 
 
 def test_a_batch_of_which_some_are_whole_keeps_these(fresh: Callable[[], Path], tmp_path: Path) -> None:

@@ -180,6 +180,8 @@ class Folder:
             surplus = size - end
             is_ours = not surplus or (kept < len(index) and self._is_torn(part, kept, end, size))
             if surplus and kept == len(index) and is_torn:
+                if kept > index.marked:
+                    self._mark(part, end)  # what the index still knows is there, and found whole
                 return f"the index of {name} is damaged"
             if surplus and is_ours:
                 # Before the index: without its entry nobody would know that it is ours.
@@ -230,9 +232,11 @@ class Folder:
         return True
 
     def _mark(self, part: Part, end: int) -> None:
-        """Says durably that the part is whole up to its end, after making it so."""
+        """Says durably that the part is whole up to there, after making it so."""
         _sync(part.path)
-        append_index(part, [Mark(end).line()])
+        size = disk.size_of(part.index_path)
+        is_ended = b"".join(disk.read(part.index_path, size - 1, size)) == b"\n"
+        append_index(part, [b"" if is_ended else b"\n", Mark(end).line()])
         part.index.take(Mark(end), 0, disk.size_of(part.index_path))
 
 
