@@ -91,6 +91,24 @@ def test_other_programs_count_the_same_messages_of_the_whole_corpus(
         record_property(f"messages counted by {name}, subjects compared", (len(messages), compared))
 
 
+@pytest.mark.corpus
+@pytest.mark.slow
+def test_what_a_content_length_hides_of_the_whole_corpus_is_counted(
+    nightly: Nightly, tmp_path: Path, corpus: list[Path], record_property: Callable[[str, object], None]
+) -> None:
+    path, messages = written(nightly, [path.read_bytes() for path in corpus])
+    named = sum(map(has_content_length, messages))
+    counts = {}
+    for name in READERS:
+        scratch = tmp_path / name
+        scratch.mkdir()
+        counts[name] = len(shown(name, path, scratch))
+    believed = counts.pop("formail")
+    assert len(messages) - named <= believed < len(messages)
+    assert set(counts.values()) == {len(messages)}, counts
+    record_property("messages, of these with a Content-Length, counted by formail", (len(messages), named, believed))
+
+
 # What these programs believe of a Content-Length: so many they see of four messages, the second of which has it.
 OBEYED = {
     "Python mailbox": {"true": 4, "of lines that ended in CRLF": 4, "beyond the file": 4, "over the next message": 4},
