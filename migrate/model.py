@@ -345,7 +345,8 @@ TRANSITIONS: dict[Stage, frozenset[Stage]] = {
     Stage.INTENDED: frozenset({Stage.APPENDED, Stage.LISTED, Stage.SET_ASIDE}),
     # Back to LISTED: the destination said OK and does not have it.
     Stage.APPENDED: frozenset({Stage.VERIFIED, Stage.LISTED, Stage.SET_ASIDE}),
-    Stage.VERIFIED: frozenset({Stage.RELEASING}),
+    # Back to LISTED: a backup, from which nobody deletes, has lost it, and the source still has it.
+    Stage.VERIFIED: frozenset({Stage.RELEASING, Stage.LISTED}),
     # Back to what it was before, told by ``Checkpoint.origin``: the source still has it.
     Stage.RELEASING: frozenset({Stage.RELEASED, Stage.VERIFIED, Stage.DUPLICATE}),
     # The source shows it again: released once more, never copied again.

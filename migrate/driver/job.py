@@ -35,7 +35,7 @@ from ..state import (
 from ..stores import net
 from ..stores.base import Channel, Session
 from ..stores.files import FilesReader, Shelf
-from ..stores.mbox import MboxAppender, MboxReader, Step, check, compress, count_lost, is_backup, there_is
+from ..stores.mbox import MboxAppender, MboxReader, Step, check, compress, find_lost, is_backup, there_is
 from ..stores.pop3 import Pop3Reader, Pop3Releaser
 from .loop import Driver
 from .stop import Stop
@@ -84,27 +84,31 @@ def run_job(
             forbid = unfinished_elsewhere(job.state_path, job.source.account)
         opener = _opener(job, source_secret, dest_secret, spill_dir, trace)
         code = Driver(state, opener, stop, emit).run(walk(job.policy, emit, forbid))
-    if job.dest.path is not None and not job.policy.dry_run and code in (Exit.OK, Exit.SET_ASIDE, Exit.TEMPORARY):
-        lost = _tell_lost(job.state_path, job.dest.path, emit)
-        if job.compress:
-            _compress(job.dest.path, emit)
-        return Exit.DIFFERENCES if lost else code
+        if job.dest.path is not None and not job.policy.dry_run and code in (Exit.OK, Exit.SET_ASIDE, Exit.TEMPORARY):
+            lost = _tell_lost(job.state_path, job.dest.path, state, emit)
+            if job.compress:
+                _compress(job.dest.path, emit)
+            return Exit.DIFFERENCES if lost else code
     return code
 
 
-def _tell_lost(state_path: Path, root: Path, emit: Callable[[Event], None]) -> int:
-    """How many messages the state file knows to be stored that are not there; each mailbox is told of.
+def _tell_lost(state_path: Path, root: Path, state: State, emit: Callable[[Event], None]) -> int:
+    """How many messages the state file knows to be stored that are not there; each mailbox is told of, and the next run
+    fetches what the source still has.
 
     From a server a person may delete what was copied; a backup only grows.
     """
     lost = 0
     with read_state(state_path) as reader:
-        for mailbox, (uids, without) in reader.stored().items():
-            count = count_lost(root, mailbox, uids) + without
-            if count:
-                what = f"missing: {count:,} of the messages that were stored before"
-                emit(Damaged(str(mailbox), None, None, "", what))
-            lost += count
+        stored = reader.stored()
+    for mailbox, (uids, without) in stored.items():
+        gone = find_lost(root, mailbox, uids)
+        if count := len(gone) + without:
+            what = f"missing: {count:,} of the messages that were stored before"
+            if again := state.list_again(mailbox, gone):
+                what += f"; the source still has {again:,}, and the next run fetches them again"
+            emit(Damaged(str(mailbox), None, None, "", what))
+        lost += count
     return lost
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
@@ -161,6 +162,17 @@ class State:
 
     def is_listed(self, row_id: int) -> bool:
         return self._bindings.is_listed(row_id)
+
+    def list_again(self, mailbox: MailboxName, uids: Iterable[int]) -> int:
+        """How many verified messages, whose copies were under these uids or have none any more, the source lists now:
+        the next run fetches them. The others stay on record. Only for a destination from which nobody deletes."""
+        number = self._db.mailbox_id(mailbox)
+        which = "WHERE m.mailbox = ? AND m.stage = 'verified' AND m.uid_dest"
+        rows = self._db.checkpoints(f"{which} IS NULL", (number,))
+        rows += [row for uid in uids for row in self._db.checkpoints(f"{which} = ?", (number, uid))]
+        again = [replace(row, stage=Stage.LISTED, origin=None, uid_dest=None) for row in rows if self.is_listed(row.id)]
+        self.commit([tuple(replace(row, proof="", verified_at=None, proven_run=None) for row in again)])
+        return len(again)
 
     def row(self, row_id: int) -> Checkpoint:
         rows = self._db.checkpoints("WHERE m.id = ?", (row_id,))

@@ -24,6 +24,7 @@ from migrate.model import (
     Stage,
 )
 from migrate.state import State
+from migrate.state.checks import problems
 
 from .support import copy_all, file_state, fingerprint, intended, mail, memory_state, refs, verified
 
@@ -172,6 +173,26 @@ def test_of_rows_that_claim_no_uid_the_proven_come_first_then_the_acknowledged()
     assert state.awaiting_proof(10, 3) == []
     assert state.settle_open()
     assert state.open_mailboxes() == [INBOX, ARCHIVE]
+
+
+def test_what_a_backup_lost_is_listed_again_where_the_source_lists_it() -> None:
+    state = listed(5)
+    copy_all(state, *((state.row(number), mail(str(number))) for number in range(1, 6)))
+    state.commit([(replace(state.row(3), uid_dest=None),)])  # renumbered, and not found again
+    state.begin_session()
+    state.record_listing(refs(*((b"u%d" % number, 10) for number in (1, 3, 4))))
+
+    assert state.list_again(INBOX, [101, 102, 999]) == 2
+
+    assert [state.row(number).stage for number in range(1, 6)] == [
+        Stage.LISTED, Stage.VERIFIED, Stage.LISTED, Stage.VERIFIED, Stage.VERIFIED,
+    ]  # fmt: skip
+    row = state.row(1)
+    assert (row.uid_dest, row.origin, row.proof, row.verified_at, row.proven_run) == (None, None, "", None, None)
+    assert row.fingerprint is not None
+    assert [work.row.id for work in state.next_work(10, 0)] == [1, 3]
+    assert state.list_again(INBOX, [101]) == 0
+    assert list(problems(state.database)) == []
 
 
 def test_counters_are_durable_and_never_repeat(tmp_path: Path) -> None:

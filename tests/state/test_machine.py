@@ -24,7 +24,7 @@ DECIDED = """
 listed: intended, appended, duplicate, skipped, set aside, gone
 intended: appended, listed, set aside
 appended: verified, listed, set aside
-verified: releasing
+verified: releasing, listed
 releasing: released, verified, duplicate
 released: releasing
 duplicate: releasing, listed

@@ -9,7 +9,7 @@ DIR/INBOX/pruned.index          one for each file that a person has deleted (sto
 from .appender import MboxAppender
 from .check import Finding, Step, Sum, check, there_is
 from .compress import Compressed, compress
-from .folder import LAYOUTS, count_lost
+from .folder import LAYOUTS, find_lost
 from .prune import Old, Rule, Spared, has_periods, prune
 from .reader import MboxReader, is_backup
 
@@ -26,7 +26,7 @@ __all__ = [
     "Sum",
     "check",
     "compress",
-    "count_lost",
+    "find_lost",
     "has_periods",
     "is_backup",
     "prune",

@@ -245,13 +245,13 @@ def _sync(path: Path) -> None:
         disk.sync(stream.fileno())
 
 
-def count_lost(root: Path, mailbox: MailboxName, uids: Iterable[int]) -> int:
-    """How many of these uids are not there, without a person having deleted the file that they stood in."""
+def find_lost(root: Path, mailbox: MailboxName, uids: Iterable[int]) -> list[int]:
+    """Those of these uids that are not there, ascending, without a person having deleted the file they stood in."""
     folder = Folder(root, mailbox, layout="month", clock=float, notices=[])
     with disk.translated(root):
         folder.refresh()
         there = set(folder.uids())
-        return sum(1 for _ in Record(folder.directory).without(set(uids) - there, folder.uidvalidity))
+        return sorted(Record(folder.directory).without(set(uids) - there, folder.uidvalidity))
 
 
 def append_index(part: Part, lines: list[bytes], *, is_synced: bool = True) -> None:
