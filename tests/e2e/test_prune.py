@@ -18,7 +18,7 @@ from tests.support.dovecot import Dovecot
 from tests.support.mailgen import generate
 
 from .ferry import AHEAD, PATIENCE_S, ROOT, Json, Ran
-from .test_backup import Nightly
+from .nightly import Nightly
 
 pytestmark = [pytest.mark.dovecot]
 

@@ -19,7 +19,7 @@ from tests.support.dovecot import Dovecot
 from tests.support.mailgen import generate
 
 from .ferry import PATIENCE_S, ROOT
-from .test_backup import Nightly
+from .nightly import Nightly
 
 SRC = "pop3s://alice@pop.example.org"
 ODD = ("pop3s://a%20b%25c@pop.example.org", 'back "$HOME" up %i', "file:/home/a b/$pass%word")

@@ -15,7 +15,7 @@ from tests.support.dovecot import Dovecot
 from tests.support.mailgen import generate
 
 from .ferry import PATIENCE_S
-from .test_backup import Nightly
+from .nightly import Nightly
 
 pytestmark = [pytest.mark.dovecot]
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from migrate.commands import OpenMailbox
 from migrate.errors import Cause, StoreError
 from migrate.model import INBOX
-from migrate.stores.mbox import compress, count_lost, packed
+from migrate.stores.mbox import compress, find_lost, packed
 from migrate.stores.mbox.compress import Compressed
 from migrate.stores.mbox.packed import Packed, pack
 from migrate.stores.mbox.prune import Rule
@@ -60,7 +60,7 @@ def test_what_is_over_is_compressed_and_says_what_it_said(tmp_path: Path) -> Non
     findings, read = checked(root)
     assert (findings, read.messages, read.octets) == ([], 30, sum(map(len, before.values())))
     assert listed(root) == messages
-    assert count_lost(root, INBOX, range(1, 31)) == 0
+    assert len(find_lost(root, INBOX, range(1, 31))) == 0
     assert compressed(root) == [], "once is enough"
     store(root, [letter(1)], now=DECEMBER_2026)
     assert compressed(root) == ["INBOX/2026-11.mbox"], "the newest stays, also where its month is over"
@@ -129,7 +129,7 @@ def test_a_file_that_is_cut_is_named_and_the_rest_is_restored(tmp_path: Path, cu
     os.truncate(path, max(0, path.stat().st_size - cut))
     assert [one.uid for one in checked(root)[0]] == [1, 2, 3]
     assert {one.what[:7] for one in checked(root)[0]} == {"missing"}
-    assert count_lost(root, INBOX, range(1, 13)) == 3
+    assert len(find_lost(root, INBOX, range(1, 13))) == 3
     rest = tmp_path / "rest"
     shutil.copytree(root, rest)
     (rest / "INBOX/2026-08.mbox.zst").unlink()
@@ -178,7 +178,7 @@ def test_compressed_months_are_pruned_like_others(tmp_path: Path) -> None:
     compressed(root)
     assert names(pruned(root, Rule(before=date(2026, 10, 1)))) == ["INBOX/2026-08.mbox", "INBOX/2026-09.mbox"]
     assert [name for name in files(root) if "-08" in name or "-09" in name] == []
-    assert (checked(root)[0], listed(root), count_lost(root, INBOX, range(1, 13))) == ([], messages[6:], 0)
+    assert (checked(root)[0], listed(root), len(find_lost(root, INBOX, range(1, 13)))) == ([], messages[6:], 0)
 
 
 def test_a_compressed_file_is_never_written_to_and_without_its_index_it_is_an_mbox_file(tmp_path: Path) -> None:

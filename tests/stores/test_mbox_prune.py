@@ -16,7 +16,7 @@ import pytest
 from migrate.commands import CloseSource, Fetch, FetchHeaders, ListSource, OpenMailbox, OpenSource, SearchUids
 from migrate.model import INBOX, MailboxName
 from migrate.rules.dedupe import Digester
-from migrate.stores.mbox import MboxReader, Old, Rule, Spared, count_lost, disk, has_periods
+from migrate.stores.mbox import MboxReader, Old, Rule, Spared, disk, find_lost, has_periods
 from migrate.stores.mbox.closed import FAULTY, UNKNOWN
 from migrate.stores.mbox.index import checked_line
 from migrate.stores.mbox.prune import ELSEWHERE, NOT_READ_BACK, ONE_FILE, prune
@@ -254,7 +254,7 @@ def test_what_was_deleted_is_neither_missing_nor_lost(tmp_path: Path) -> None:
     assert len(names(pruned(root, Rule(keep=2)))) == 2
     findings, read = checked(root)
     assert (findings, read.files, read.messages) == ([], 2, 6)
-    assert count_lost(root, INBOX, range(1, 13)) == 0
+    assert len(find_lost(root, INBOX, range(1, 13))) == 0
     assert listed(root) == messages[6:]
     session = opened(root, now=DECEMBER_2026)
     assert value(session, SearchUids(0, INBOX, 1)) == list(range(7, 13))
@@ -290,7 +290,7 @@ def test_what_is_missing_beside_it_is_found_all_the_same(tmp_path: Path, order: 
     first = 3 * (int(lost) - 8) + 1
     findings = checked(root)[0]
     assert [one.what for one in findings] == [f"missing: uids {first} to {first + 2}, before this file"]
-    assert count_lost(root, INBOX, range(1, 13)) == 3
+    assert len(find_lost(root, INBOX, range(1, 13))) == 3
 
 
 def test_without_the_record_what_was_deleted_is_missing(tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_without_the_record_what_was_deleted_is_missing(tmp_path: Path) -> None:
     pruned(root, Rule(keep=2))
     (root / "INBOX/pruned.index").unlink()
     assert [one.what for one in checked(root)[0]] == ["missing: uids 1 to 6, before this file"]
-    assert count_lost(root, INBOX, range(1, 13)) == 6
+    assert len(find_lost(root, INBOX, range(1, 13))) == 6
 
 
 def test_a_damaged_line_of_the_record_is_named_and_says_nothing(tmp_path: Path) -> None:
@@ -311,9 +311,9 @@ def test_a_damaged_line_of_the_record_is_named_and_says_nothing(tmp_path: Path) 
     findings = checked(root)[0]
     assert [one.file for one in findings] == ["INBOX/pruned.index", "INBOX/2026-10.mbox"]
     assert findings[1].what == "missing: uids 4 to 6, before this file"
-    assert count_lost(root, INBOX, range(1, 13)) == 3
+    assert len(find_lost(root, INBOX, range(1, 13))) == 3
     assert names(pruned(root, Rule(keep=1))) == ["INBOX/2026-10.mbox"]
-    assert count_lost(root, INBOX, range(1, 13)) == 3, "and the record goes on behind it"
+    assert len(find_lost(root, INBOX, range(1, 13))) == 3, "and the record goes on behind it"
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ def test_a_line_of_the_record_that_popferry_would_not_write_is_damaged(tmp_path:
     one.pop("check")
     record.write_bytes(checked_line(one | change))
     assert checked(root)[0][0].what == "line 1 is damaged: which file was deleted cannot be read"
-    assert count_lost(root, INBOX, range(1, 13)) == 3
+    assert len(find_lost(root, INBOX, range(1, 13))) == 3
 
 
 def test_a_record_of_another_mailbox_of_the_name_says_nothing(tmp_path: Path) -> None:
@@ -339,7 +339,7 @@ def test_a_record_of_another_mailbox_of_the_name_says_nothing(tmp_path: Path) ->
     shutil.rmtree(root)
     store(root, [letter(1)], now=day(2027, 1))
     (root / "INBOX/pruned.index").write_bytes(record)
-    assert count_lost(root, INBOX, [1, 2, 3]) == 2
+    assert len(find_lost(root, INBOX, [1, 2, 3])) == 2
 
 
 def test_files_that_were_put_back_count_as_before(tmp_path: Path) -> None:
@@ -408,7 +408,7 @@ def test_a_prune_that_is_killed_anywhere_leaves_a_sound_backup_and_is_completed_
 
         assert checked(root)[0] == [], last
         assert listed(root) == left, last
-        assert count_lost(root, INBOX, range(1, 13)) == 0, last
+        assert len(find_lost(root, INBOX, range(1, 13))) == 0, last
         store(root, [letter(70)], now=DECEMBER_2026)
         assert max(one.uid for one in held(root)) == 13, last
         assert checked(root)[0] == [], last
