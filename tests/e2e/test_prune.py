@@ -142,7 +142,9 @@ def test_what_is_really_lost_beside_it_is_told(months: Months) -> None:
     next(months.root.rglob(months.names()[0])).unlink()
     ran = months.backup()
     assert ran.code == 40
-    assert ran.one("damaged")["what"].startswith("missing: 5 of the messages that were stored before; the source still has")
+    assert ran.one("damaged")["what"].startswith(
+        "missing: 5 of the messages that were stored before; the source still has"
+    )
     assert months.verify().code == 40
     again = months.backup()
     assert (again.code, len(again.all("fetched"))) == (0, 5), "what was lost comes again, what was pruned does not"
