@@ -341,8 +341,8 @@ class Books(Protocol):
     def skip(self, reason: str, uids: Collection[bytes] | None) -> int:
         """Turns rows LISTED of the source session's listing into SKIPPED: those of these UIDLs, or (None) all.
 
-        Neither spooled ones nor those whose UIDL does not tell them from others (Work.is_unsure). Durable. Value:
-        how many.
+        Neither those that were fetched before nor those whose UIDL does not tell them from others (Work.is_unsure).
+        Durable. Value: how many.
         """
 
     def next_work(self, limit: int, after: int) -> list[Work]:

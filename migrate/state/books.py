@@ -21,7 +21,7 @@ from .file import digest
 from .listing import Listing
 from .lock import RunLock
 from .rows import sealed, values_of
-from .schema import COLUMNS
+from .schema import COLUMNS, quoted
 from .spool import Spool
 from .work import Bindings
 
@@ -47,6 +47,7 @@ def _update(columns: tuple[str, ...], *, only_changed: bool) -> tuple[str, Calla
 _UPDATES = (_update(_ALWAYS, only_changed=False), *(_update(columns, only_changed=True) for columns in _SELDOM))
 
 _COPIED = (Stage.APPENDED, Stage.VERIFIED, Stage.RELEASING, Stage.RELEASED, Stage.DUPLICATE)
+_HOLDERS = quoted(Stage.VERIFIED, Stage.RELEASING, Stage.DUPLICATE)
 _FINISHED = (Stage.VERIFIED, Stage.RELEASING, Stage.RELEASED, Stage.DUPLICATE)
 
 
@@ -164,15 +165,37 @@ class State:
         return self._bindings.is_listed(row_id)
 
     def list_again(self, mailbox: MailboxName, uids: Iterable[int]) -> int:
-        """How many verified messages, whose copies were under these uids or have none any more, the source lists now:
-        the next run fetches them. The others stay on record. Only for a destination from which nobody deletes."""
+        """How many messages, whose copies were under these uids or have none any more, the source lists now, under
+        their own UIDL or that of a duplicate: the next run fetches them. The others stay on record. Only for a
+        destination from which nobody deletes."""
         number = self._db.mailbox_id(mailbox)
-        which = "WHERE m.mailbox = ? AND m.stage = 'verified' AND m.uid_dest"
-        rows = self._db.checkpoints(f"{which} IS NULL", (number,))
-        rows += [row for uid in uids for row in self._db.checkpoints(f"{which} = ?", (number, uid))]
-        again = [replace(row, stage=Stage.LISTED, origin=None, uid_dest=None) for row in rows if self.is_listed(row.id)]
+        # Of a duplicate, a twin's row has the copy, or what was there before us is it.
+        which = f"WHERE m.mailbox = ? AND m.stage IN ({_HOLDERS}) AND m.twin IS NULL AND m.uid_dest"
+        lost = self._db.checkpoints(f"{which} IS NULL", (number,))
+        lost += [row for uid in uids for row in self._db.checkpoints(f"{which} = ?", (number, uid))]
+        again: list[Checkpoint] = []
+        count = 0
+        twins = self._listed_twins(number) if lost else {}
+        for row in lost:
+            shown = [row] if self.is_listed(row.id) else []
+            shown += twins.get(row.id, [])
+            if shown:
+                count += 1
+                # Also where the source has a twin alone: for that one, this row would hold the copy.
+                again += shown if shown[0] is row else [row, *shown]
+        self.commit([tuple(replace(row, stage=Stage.VERIFIED) for row in again if row.stage is Stage.RELEASING)])
+        again = [replace(row, stage=Stage.LISTED, origin=None, uid_dest=None, twin=None) for row in again]
         self.commit([tuple(replace(row, proof="", verified_at=None, proven_run=None) for row in again)])
-        return len(again)
+        return count
+
+    def _listed_twins(self, number: int | None) -> dict[int, list[Checkpoint]]:
+        """By id of the row that has the copy, the duplicates of it that the source lists now."""
+        found: dict[int, list[Checkpoint]] = {}
+        where = "WHERE m.mailbox = ? AND m.stage = 'duplicate' AND m.twin IS NOT NULL ORDER BY m.id"
+        for row in self._db.checkpoints(where, (number,)):
+            if row.twin is not None and self.is_listed(row.id):
+                found.setdefault(row.twin, []).append(row)
+        return found
 
     def row(self, row_id: int) -> Checkpoint:
         rows = self._db.checkpoints("WHERE m.id = ?", (row_id,))

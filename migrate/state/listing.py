@@ -227,14 +227,18 @@ class Listing:
         return int(known - shown - unsure)
 
     def skip(self, reason: str, uids: Collection[bytes] | None, baseline: float | None) -> int:
-        """How many LISTED rows became SKIPPED: those of these UIDLs, or all; ``baseline``: noted as the time of it."""
+        """How many LISTED rows became SKIPPED: those of these UIDLs, or all; ``baseline``: noted as the time of it.
+
+        Not those that were fetched before: a backup has lost them, or a run was cut off, and they are to be copied.
+        """
         named = "" if uids is None else " AND b.uid IN (SELECT uid FROM named)"
         with self._db.transaction() as c:
             c.executemany("INSERT OR IGNORE INTO named VALUES (?)", ((uid,) for uid in uids or ()))
             skipped = f"'{Stage.SKIPPED.value}'"
             changed = c.execute(
                 f"UPDATE message SET stage = {skipped}, reason = ?1, seal = {sealed(stage=skipped, reason='?1')}"
-                f" WHERE stage = '{Stage.LISTED.value}' AND NOT is_spooled AND uid_dest IS NULL AND EXISTS"
+                f" WHERE stage = '{Stage.LISTED.value}' AND NOT is_spooled AND uid_dest IS NULL"
+                " AND exact IS NULL AND EXISTS"
                 f" (SELECT 1 FROM bound b WHERE b.row = message.id AND NOT b.is_unsure{named})",
                 (reason,),
             ).rowcount

@@ -175,7 +175,9 @@ class StateReader:
         claimed = (
             f"SELECT uid_dest FROM message WHERE mailbox = ? AND uid_dest IS NOT NULL AND stage NOT IN ({_NOT_SAFE})"
         )
-        lost = f"SELECT count(*) FROM message WHERE mailbox = ? AND uid_dest IS NULL AND stage IN ({_SAFE})"
+        # A duplicate that is none of another row's message has a copy of its own: it was there before us.
+        safe = f"(stage IN ({_SAFE}) OR (stage = 'duplicate' AND twin IS NULL))"
+        lost = f"SELECT count(*) FROM message WHERE mailbox = ? AND uid_dest IS NULL AND {safe}"
         for number, name in self._db.mailboxes().items():
             uids = [uid for (uid,) in self._db.ask(claimed, (number,))]
             found[name] = (uids, int(self._db.one(lost, (number,))))

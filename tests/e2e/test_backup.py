@@ -279,6 +279,30 @@ def test_a_backup_that_lost_what_the_source_has_no_more_says_so_every_night(nigh
     assert nightly.backup().code == 40
 
 
+@pytest.mark.parametrize("is_twin_new", [False, True])
+def test_what_only_a_duplicate_of_the_lost_message_still_has_is_fetched_again(
+    nightly: Nightly, is_twin_new: bool
+) -> None:
+    """The source has the content, under the name of a message that was never copied for the sake of the other."""
+    first, second = (b"Received: %b\r\nMessage-ID: <a@b.c>\r\n\r\nText\r\n" % name for name in (b"one", b"two"))
+    nightly.deliver([first, *([] if is_twin_new else [second])])
+    assert nightly.backup("--dedupe", "content").code == 0
+    next(nightly.root.rglob("*.mbox")).unlink()
+    with nightly.dovecot.pop3(nightly.old) as pop3:
+        pop3.command("DELE 1")
+        pop3.command("QUIT")
+    nightly.deliver([second] if is_twin_new else [])
+    ran = nightly.backup("--dedupe", "content")
+    assert ran.code == 40
+    assert "missing: 1 of the messages that were stored before; the source still has 1" in ran.one("damaged")["what"]
+
+    assert nightly.backup("--dedupe", "content").code == 0
+
+    kept = Counter(one.octets for one in held(nightly.root))
+    assert kept == Counter([nightly.dovecot.served(second)])
+    assert nightly.backup("--dedupe", "content").all("fetched") == []
+
+
 def test_files_that_were_put_back_from_an_older_copy_are_told_and_go_on(nightly: Nightly) -> None:
     nightly.deliver(list(generate(14, 5, odd=0)))
     assert nightly.backup().code == 0

@@ -195,6 +195,50 @@ def test_what_a_backup_lost_is_listed_again_where_the_source_lists_it() -> None:
     assert list(problems(state.database)) == []
 
 
+def test_a_lost_copy_that_was_there_before_us_and_one_whose_source_was_to_be_deleted_are_listed_again() -> None:
+    state = listed(3)
+    copy_all(state, *((state.row(number), mail(str(number))) for number in (1, 2)))
+    there = replace(intended(state.row(3), mail("3")), stage=Stage.DUPLICATE, origin=Origin.THERE, uid_dest=50)
+    state.commit([(there, replace(state.row(2), stage=Stage.RELEASING))])
+
+    assert state.list_again(INBOX, [50, 102]) == 2
+
+    assert [state.row(number).stage for number in (1, 2, 3)] == [Stage.VERIFIED, Stage.LISTED, Stage.LISTED]
+    assert [work.row.id for work in state.next_work(10, 0)] == [2, 3]
+    assert list(problems(state.database)) == []
+
+
+def test_a_duplicate_goes_with_the_copy_that_it_shared() -> None:
+    """Also where the source has it alone: the row of the other would still seem to hold the copy."""
+    state = listed(4)
+    copy_all(state, *((state.row(number), mail("same")) for number in (1, 2)))
+    twins = [
+        replace(intended(state.row(number), mail("same")), stage=Stage.DUPLICATE, origin=Origin.TWIN, twin=twin)
+        for number, twin in ((3, 1), (4, 2))
+    ]
+    state.commit([tuple(twins)])
+    state.begin_session()
+    state.record_listing(refs((b"u2", 10), (b"u3", 10), (b"u4", 10)))
+
+    assert state.list_again(INBOX, [101]) == 1
+
+    stages = [state.row(number).stage for number in range(1, 5)]
+    assert stages == [Stage.LISTED, Stage.VERIFIED, Stage.LISTED, Stage.DUPLICATE]
+    assert state.row(3).twin is None
+    assert [work.row.id for work in state.next_work(10, 0)] == [3]
+    assert (state.tally().open, state.tally().balances) == (2, True)
+
+
+@pytest.mark.parametrize("uids", [None, [b"u1", b"u2"]])
+def test_what_was_told_to_be_fetched_again_is_not_skipped(uids: list[bytes] | None) -> None:
+    state = listed(2)
+    copy_all(state, (state.row(1), mail("1")))
+    assert state.list_again(INBOX, [101]) == 1
+    state.record_listing(refs((b"u1", 10), (b"u2", 10)))
+    assert state.skip("another program has it", uids) == 1
+    assert [state.row(number).stage for number in (1, 2)] == [Stage.LISTED, Stage.SKIPPED]
+
+
 def test_counters_are_durable_and_never_repeat(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     state = file_state(path, wall=2000.0)
