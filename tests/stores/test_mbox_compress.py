@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -21,6 +22,7 @@ from migrate.model import INBOX
 from migrate.stores.mbox import compress, find_lost, packed
 from migrate.stores.mbox.compress import Compressed
 from migrate.stores.mbox.packed import Packed, pack
+from migrate.stores.mbox.part import Part
 from migrate.stores.mbox.prune import Rule
 from tests.engine.support import letter
 from tests.support.mailgen import generate
@@ -197,6 +199,46 @@ def test_a_compressed_file_is_never_written_to_and_without_its_index_it_is_an_mb
     assert max(one.uid for one in held(root)) > 1_000_000
     path.with_name("2026-10.mbox.index").unlink()
     assert sorted(listed(root)) == sorted([*messages[:9], letter(50)])
+
+
+def test_a_name_stands_for_one_file_for_ever_also_where_the_clock_goes_back(tmp_path: Path) -> None:
+    root = tmp_path / "backup"
+    messages = fill(root)
+    assert "INBOX/2026-10.mbox" in compressed(root)
+    index = root / "INBOX" / "2026-10.mbox.index"
+    index.unlink()
+    octets = (packed_file := index.with_name("2026-10.mbox.zst")).read_bytes()
+
+    store(root, [letter(77)], now=day(2026, 10))
+    store(root, [letter(78)], now=day(2026, 12))
+    compressed(root, now=day(2027, 1))
+
+    assert packed_file.read_bytes() == octets
+    assert set(listed(root)) >= {*messages, letter(77), letter(78)}
+
+
+def test_the_size_of_a_file_is_known_at_the_moment_when_it_is_compressed(tmp_path: Path) -> None:
+    root = tmp_path / "backup"
+    fill(root)
+    part = Part(root / "INBOX" / "2026-10.mbox")
+    kept = part.path.with_name("kept")
+    os.link(part.path, kept)
+    pack(part.path, part.packed_path)
+    sizes: set[int] = set()
+    is_over = threading.Event()
+
+    def look() -> None:
+        while not is_over.is_set():
+            sizes.add(part.size())
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    for _ in range(3000):
+        part.path.unlink()
+        os.link(kept, part.path)
+    is_over.set()
+    looking.join()
+    assert sizes == {kept.stat().st_size}
 
 
 def test_without_the_library_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

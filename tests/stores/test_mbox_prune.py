@@ -342,6 +342,20 @@ def test_a_record_of_another_mailbox_of_the_name_says_nothing(tmp_path: Path) ->
     assert len(find_lost(root, INBOX, [1, 2, 3])) == 2
 
 
+def test_the_name_of_a_deleted_file_is_not_given_again_where_the_clock_goes_back(tmp_path: Path) -> None:
+    root = tmp_path / "backup"
+    fill(root)
+    assert "INBOX/2026-11.mbox" in names(pruned(root, Rule(before=date(2027, 1, 1)), now=day(2027, 3)))
+    store(root, [letter(98)], now=day(2027, 3))
+    store(root, [letter(99)], now=day(2026, 11))
+    assert listed(root) == [letter(98), letter(99)]
+    (newest,) = (path for path in root.rglob("*.mbox") if letter(99).replace(b"\r", b"") in path.read_bytes())
+    newest.unlink()
+    assert any(finding.uid == 14 for finding in checked(root)[0]), "no person has deleted it"
+    pruned(root, Rule(keep=9), now=day(2027, 3))
+    assert newest.with_name(f"{newest.name}.index").exists()
+
+
 def test_files_that_were_put_back_count_as_before(tmp_path: Path) -> None:
     root = tmp_path / "backup"
     messages = fill(root)

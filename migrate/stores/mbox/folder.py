@@ -140,11 +140,12 @@ class Folder:
         """A new part of this period, under the first name that nobody has."""
         if self.parts:
             _sync(self.parts[-1].index_path)  # nobody looks at its last mark again
-        period, number = self._period(), 1
+        period, number, record = self._period(), 1, Record(self.directory)
         while True:
             part = Part(self.directory / (period + (f".{number}" if number > 1 else "") + MBOX))
             number += 1
-            if part.path.exists() or part.index_path.exists():
+            # A name stands for one file for ever: also where a clock went back to the month of one that is deleted.
+            if part.exists() or part.index_path.exists() or record.names(part.path.name):
                 continue
             after = max(0, self.parts[-1].last) if self.parts else 0
             # Seconds since the epoch: a mailbox that is made again has another one (RFC 3501 §2.3.1.1).

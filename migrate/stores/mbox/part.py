@@ -68,7 +68,10 @@ class Part:
 
     def size(self) -> int:
         """Octets of the mbox file, also where it is compressed."""
-        return disk.size_of(self.path) if self.path.exists() or not self.exists() else self._unpacked().size
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:  # asked for first: what is being compressed is there under both names for a while
+            return self._unpacked().size if self.packed_path.exists() else 0
 
     def read(self, start: int, end: int) -> Iterator[bytes]:
         """The octets of the mbox file between, in blocks; fewer where it is shorter, or was damaged once compressed."""
