@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime, time
 from importlib.util import find_spec
@@ -10,8 +11,9 @@ from pathlib import Path
 
 from ..commands import Tally
 from ..config import Job, default_state_path
-from ..errors import Exit, UsageError
+from ..errors import Exit, StoreError, UsageError
 from ..rules.choose import Chosen
+from ..stores.mbox import below
 from .face import Face
 from .migrate import RunJob, job_of, start
 
@@ -64,7 +66,7 @@ def _is_there(name: str) -> bool:
 def restoration_of(options: argparse.Namespace) -> Job:
     """The job of a restoration. What was chosen has a state file of its own, so that its books are about that alone."""
     path = directory(options.source)
-    if not path.is_file() and not any(below.is_file() for below in path.rglob("*")):
+    if not path.is_file() and not any(found.is_file() for found in there(path)):
         hint = "Write the directory that popferry backup was given, or the path of mail files."
         raise UsageError(f"there is no backup {path}, and no mail file", hint=hint)
     options.source = f"mbox:{path}"
@@ -90,9 +92,17 @@ def directory(text: str) -> Path:
 def existing(text: str) -> Path:
     """The same, where there is a backup: a disk that is not mounted is no empty backup."""
     path = directory(text)
-    if not path.is_file() and not any(path.rglob("*.mbox*")):
+    if not path.is_file() and not any(".mbox" in found.name for found in there(path)):
         raise UsageError(f"there is no backup {path}", hint="Write the directory that popferry backup was given.")
     return path
+
+
+def there(path: Path) -> Iterator[Path]:
+    """Everything below a directory. UsageError where it cannot be read."""
+    try:
+        yield from below(path)
+    except StoreError as error:
+        raise UsageError(error.what, hint=error.hint) from error
 
 
 def _midnight(day: date | None) -> datetime | None:

@@ -413,11 +413,27 @@ def test_a_file_that_refuses_to_be_read_is_set_aside(root: Path, read: Callable[
     assert '"b.eml"' in str(outcomes[1].error)
 
 
-def test_a_link_that_leads_nowhere_or_in_a_circle_does_no_harm(root: Path, read: Callable[..., Read]) -> None:
+def test_a_link_that_may_lead_to_mail_and_is_not_followed_is_set_aside(root: Path, read: Callable[..., Read]) -> None:
+    elsewhere = root.with_name("elsewhere")
+    elsewhere.mkdir()
+    (elsewhere / "b.eml").write_bytes(letter(2))
     (root / "a.eml").write_bytes(letter(1))
-    (root / "nowhere.eml").symlink_to("nothing")
-    (root / "circle").symlink_to(root)
-    assert read(root).octets() == [letter(1)]
+    (root / "c.eml").symlink_to(elsewhere / "b.eml")
+    (root / "d.eml").symlink_to("nothing")
+    (root / "e").symlink_to(elsewhere)
+    (root / "f.mbox").symlink_to("f.mbox")
+    for name, target in (("circle", root), (".hidden", "nothing"), ("lock", "127.0.1.1:+4242")):
+        (root / name).symlink_to(target)
+    os.mkfifo(root / "pipe.mbox")
+    found = read(root)
+    outcomes = play(found.session, *map(Fetch, found.refs))
+    assert [octets_of(one.value) for one in outcomes if one.error is None] == [letter(1), letter(2)]
+    assert [one.error.what for one in outcomes if one.error is not None] == [
+        '"d.eml": a link that leads nowhere; nothing of it is read',
+        '"e": a link to a directory elsewhere; it is not followed, name that one itself',
+        '"f.mbox": a link that leads nowhere; nothing of it is read',
+    ]
+    assert found.notices == []
 
 
 def test_a_file_that_holds_no_mail_is_no_source(root: Path, read: Callable[..., Read]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 from collections import Counter
@@ -13,10 +14,10 @@ from typing import Any
 import pytest
 
 from migrate.commands import Append, Fetch, FetchHeaders, ListSource, OpenSource, ReadBack, SearchUids
-from migrate.errors import MessageError
-from migrate.model import INBOX
+from migrate.errors import MessageError, StoreError
+from migrate.model import INBOX, MailboxName
 from migrate.rules.dedupe import Digester
-from migrate.stores.mbox import MboxReader, find_lost, folder
+from migrate.stores.mbox import MboxReader, find_lost, folder, is_backup, there_is
 from migrate.stores.mbox.folder import JUMP
 from tests.support.mailgen import odd_messages
 
@@ -25,6 +26,7 @@ from .mbox_rig import DECEMBER, checked, held, opened, store
 
 SEED = 20261126
 ODD = [octets for octets in odd_messages().values() if 0 < len(octets) < 20_000]
+NOBODY = 65534
 NEW = b"Subject: the next one\r\n\r\nNew\r\n"
 
 
@@ -395,3 +397,49 @@ def test_a_batch_of_which_some_are_whole_keeps_these(fresh: Callable[[], Path], 
     store(root, [NEW], now=DECEMBER)
     assert held_octets(root)[40:] == [*batch[:3], NEW]
     assert checked(root)[0] == []
+
+
+# --- directories that are links, or cannot be read --------------------------------------------
+
+
+def test_a_folder_that_was_moved_to_another_disk_and_linked_is_proved_and_restored(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "backup", tmp_path / "elsewhere"
+    sent = MailboxName(("Sent",))
+    store(root, ODD[:1])
+    store(root, ODD[1:2], sent)
+    (root / "Sent").rename(elsewhere)
+    (root / "Sent").symlink_to(elsewhere)
+    (elsewhere / "loop").symlink_to(root)
+    (root / "nowhere").symlink_to(root / "nowhere")
+
+    findings, read = checked(root)
+
+    assert (findings, read.files, read.messages) == ([], 2, 2)
+    assert is_backup(root)
+    assert Counter(served(root, tmp_path / "spill")) == Counter(ODD[:2])
+    store(root, ODD[2:3], sent)
+    assert Counter(served(root, tmp_path / "spill")) == Counter(ODD[:3])
+
+
+@pytest.mark.parametrize("is_refused", [True, False])
+def test_a_folder_that_cannot_be_read_is_an_error_and_not_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_refused: bool
+) -> None:
+    root = tmp_path / "backup"
+    store(root, ODD[:1])
+    (root / ("Sent" if is_refused else "lost+found")).mkdir(mode=0)
+    monkeypatch.chdir(tmp_path)
+    is_root = os.geteuid() == 0
+    if is_root:  # whom no mode keeps out
+        for path in (tmp_path, *tmp_path.rglob("*")):
+            os.chown(path, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+    try:
+        if is_refused:
+            with pytest.raises(StoreError, match="backup/Sent: Permission denied"):
+                there_is(Path("backup"))
+        else:
+            assert there_is(Path("backup")).messages == 1
+    finally:
+        if is_root:
+            os.seteuid(0)

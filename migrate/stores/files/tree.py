@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...model import MailboxName
+from ..mbox.disk import LOST_AND_FOUND
 from . import imap_backup
 from .formats import MBOX_SUFFIXES, Kind
 from .stream import unpacked_name
@@ -22,7 +24,7 @@ from .stream import unpacked_name
 _THUNDERBIRDS = ".sbd"
 # What mail programs keep beside the mail: never mail.
 _BESIDE = (".msf", ".dat", ".plist", ".lock", ".index")
-_BESIDE_NAMES = frozenset({"table_of_contents", "Icon\r", "filterlog.html"})
+_BESIDE_NAMES = frozenset({"table_of_contents", "Icon\r", "filterlog.html", "lock"})
 _OUR_STATE = ".popferry"
 _MAILDIR = frozenset({"cur", "new"})
 _NOT_MAIL_DIRECTORIES = (".mozmsgs",)
@@ -51,7 +53,7 @@ def walk(root: Path) -> Iterator[File]:
     if not root.is_dir():
         yield File("", (), _stat(root.stat()))
         return
-    yield from _below(root, "", (), is_bundle=root.name.lower().endswith(".mbox"))
+    yield from _below(root.resolve(), root, "", (), is_bundle=root.name.lower().endswith(".mbox"))
 
 
 def mailbox_of(file: File, kind: Kind, root: Path) -> MailboxName | None:
@@ -68,7 +70,7 @@ def mailbox_of(file: File, kind: Kind, root: Path) -> MailboxName | None:
     return MailboxName(clean) if clean else None
 
 
-def _below(directory: Path, path: str, levels: tuple[str, ...], *, is_bundle: bool) -> Iterator[File]:
+def _below(root: Path, directory: Path, path: str, levels: tuple[str, ...], *, is_bundle: bool) -> Iterator[File]:
     try:
         entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
     except OSError as error:
@@ -82,7 +84,7 @@ def _below(directory: Path, path: str, levels: tuple[str, ...], *, is_bundle: bo
         yield File(path.rstrip("/"), levels, trouble=f"{what}; it is not read with other files")
         return
     for entry in entries:
-        if entry.name.startswith("."):
+        if entry.name.startswith(".") or entry.name == LOST_AND_FOUND:
             continue
         inner = f"{path}{entry.name}"
         if entry.is_dir(follow_symlinks=False):
@@ -92,9 +94,25 @@ def _below(directory: Path, path: str, levels: tuple[str, ...], *, is_bundle: bo
                 continue
             is_inside = is_bundle or entry.name.lower().endswith(".mbox") or "Messages" in names
             place = _inside(levels, entry.name, is_bundle=is_bundle)
-            yield from _below(Path(entry.path), inner + "/", place, is_bundle=is_inside)
-        elif entry.is_file() and not _is_beside(entry.name, names):
-            yield File(inner, levels, _stat(entry.stat()))
+            yield from _below(root, Path(entry.path), inner + "/", place, is_bundle=is_inside)
+        elif not _is_beside(entry.name, names):
+            yield from _one(root, entry, inner, levels)
+
+
+def _one(root: Path, entry: os.DirEntry[str], inner: str, levels: tuple[str, ...]) -> Iterator[File]:
+    """The file that stands there, or the link that may lead to mail and is not followed."""
+    try:
+        facts = entry.stat()
+    except OSError as error:
+        if entry.is_symlink():
+            yield File(inner, levels, trouble="a link that leads nowhere; nothing of it is read")
+        elif not isinstance(error, FileNotFoundError):  # else it went meanwhile
+            yield File(inner, levels, trouble=f"{error.strerror}; nothing of it is read")
+        return
+    if stat.S_ISREG(facts.st_mode):
+        yield File(inner, levels, _stat(facts))
+    elif stat.S_ISDIR(facts.st_mode) and not Path(entry.path).resolve().is_relative_to(root):
+        yield File(inner, levels, trouble="a link to a directory elsewhere; it is not followed, name that one itself")
 
 
 def _inside(levels: tuple[str, ...], name: str, *, is_bundle: bool) -> tuple[str, ...]:

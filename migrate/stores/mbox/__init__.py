@@ -9,6 +9,7 @@ DIR/INBOX/pruned.index          one for each file that a person has deleted (sto
 from .appender import MboxAppender
 from .check import Finding, Step, Sum, check, there_is
 from .compress import Compressed, compress
+from .disk import below
 from .folder import LAYOUTS, find_lost
 from .prune import Old, Rule, Spared, has_periods, prune
 from .reader import MboxReader, is_backup
@@ -24,6 +25,7 @@ __all__ = [
     "Spared",
     "Step",
     "Sum",
+    "below",
     "check",
     "compress",
     "find_lost",

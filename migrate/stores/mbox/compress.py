@@ -21,7 +21,7 @@ from .closed import fault_of, patient_lock, period_of
 from .index import SUFFIX
 from .lock import Busy, file_lock
 from .packed import Packed, pack
-from .part import MBOX, Part
+from .part import MBOX, Part, indexes_below
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def compress(
     """Every file that was compressed. The newest of a folder stays, whatever its month, and what is not whole."""
     today = datetime.fromtimestamp(clock(), UTC).date()
     with disk.translated(root):
-        for directory in sorted({path.parent for path in root.rglob("*" + MBOX + SUFFIX)}):
+        for directory in sorted({path.parent for path in indexes_below(root)}):
             with patient_lock(directory, sleep, shared=False):
                 parts = [Part(path.with_suffix("")) for path in directory.glob("*" + MBOX + SUFFIX)]
                 for part in sorted(parts, key=lambda part: (part.first, part.path.name))[:-1]:

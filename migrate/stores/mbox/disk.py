@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...errors import Cause, Retry, StoreError
 from ...model import BLOCK, display
+
+LOST_AND_FOUND = "lost+found"
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -34,6 +36,28 @@ def trouble(error: OSError, path: Path) -> StoreError:
     return StoreError(
         f"{where}: {what}", cause=Cause.UNUSABLE, retry=Retry.NEVER, hint="Check that it is there, and its owner."
     )
+
+
+def below(root: Path) -> Iterator[Path]:
+    """Every path below ``root``, also behind links to directories; none is entered twice.
+
+    StoreError where one cannot be read: passed over, it would seem to hold nothing.
+    """
+    entered: set[tuple[int, int]] = set()
+
+    def refuse(error: OSError) -> None:
+        # What went meanwhile held nothing; the other one is root's, at the top of a file system.
+        if not isinstance(error, FileNotFoundError) and Path(error.filename).name != LOST_AND_FOUND:
+            raise trouble(error, root) from error
+
+    for place, directories, names in os.walk(root, onerror=refuse, followlinks=True):
+        with suppress(FileNotFoundError):
+            facts = os.stat(place)
+            if (facts.st_dev, facts.st_ino) in entered:
+                directories.clear()
+                continue
+            entered.add((facts.st_dev, facts.st_ino))
+        yield from (Path(place, name) for name in (*directories, *names))
 
 
 def make_directory(path: Path) -> None:

@@ -15,6 +15,11 @@ MBOX = ".mbox"
 STATE = ".popferry"  # the directory in a backup where its state files stand (config.job)
 
 
+def indexes_below(root: Path) -> list[Path]:
+    """Every index of an mbox file below a directory."""
+    return sorted(path for path in disk.below(root) if path.name.endswith(MBOX + SUFFIX))
+
+
 class Part:
     """A file of a mailbox. The index is read when it is first asked for."""
 

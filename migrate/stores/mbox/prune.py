@@ -23,7 +23,7 @@ from .closed import FAULTY, UNKNOWN, fault_of, patient_lock, period_of
 from .folder import Folder
 from .index import SUFFIX
 from .lock import Busy, file_lock, forget_dotlock
-from .part import MBOX, Part
+from .part import MBOX, Part, indexes_below
 from .pruned import Pruned, Record
 
 ONE_FILE = "it is one file for all time (--layout one), which is never over"
@@ -73,7 +73,7 @@ def prune(
     ``unproven``: by mailbox the lowest uid that nobody has read back yet.
     """
     with disk.translated(root):
-        for directory in sorted({path.parent for path in root.rglob("*" + MBOX + SUFFIX)}):
+        for directory in sorted({path.parent for path in indexes_below(root)}):
             with ExitStack() as held:
                 held.enter_context(patient_lock(directory, sleep, shared=not is_real))
                 one = _Mailbox(root, directory, clock, [] if notices is None else notices)
@@ -82,7 +82,8 @@ def prune(
 
 def has_periods(root: Path) -> bool:
     """Whether any file of the backup is of a month or a year."""
-    return any(period_of(Part(path.with_suffix(""))) for path in root.rglob("*" + MBOX + SUFFIX))
+    with disk.translated(root):
+        return any(period_of(Part(path.with_suffix(""))) for path in indexes_below(root))
 
 
 class _Mailbox:

@@ -174,17 +174,18 @@ def is_backup(root: Path) -> bool:
         return Part(root).has_index
     if (root / STATE).is_dir():
         return True
-    return any(root.rglob("*" + MBOX + SUFFIX)) and not any(root.rglob(STATE))
+    names = [path.name for path in disk.below(root)]
+    return any(name.endswith(MBOX + SUFFIX) for name in names) and STATE not in names
 
 
 def parts_below(root: Path) -> list[Part]:
     """Every mbox file, those of a mailbox by uid; or the one that ``root`` is."""
     if root.is_file():
         return [Part(root.with_name(root.name.removesuffix(PACKED)))]
-    names = {path for path in root.rglob("*" + MBOX) if path.is_file()}
     # A file may be lost and its index left.
-    names |= {path.with_name(path.stem) for path in root.rglob("*" + MBOX + SUFFIX)}
-    names |= {path.with_name(path.stem) for path in root.rglob("*" + MBOX + PACKED)}
+    found = list(disk.below(root))
+    names = {path.with_name(path.stem) for path in found if path.name.endswith((MBOX + SUFFIX, MBOX + PACKED))}
+    names |= {path for path in found if path.name.endswith(MBOX) and path.is_file()}
     parts = [part for part in map(Part, names) if part.exists() or not Record(part.path.parent).names(part.path.name)]
     return sorted(parts, key=lambda part: (part.path.parent, part.first if part.has_index else 0, part.path.name))
 
