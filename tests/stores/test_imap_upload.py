@@ -543,6 +543,16 @@ def test_what_came_into_an_empty_mailbox_is_heard_of_wherever_it_is_told() -> No
         assert rig.script.left == []
 
 
+def test_what_we_put_into_an_empty_mailbox_ends_that_also_where_the_server_is_silent() -> None:
+    empty = SELECT.replace("* 3 EXISTS", "* 0 EXISTS")
+    stored = f'C: APPEND "INBOX" {DATE} {{4+}}\nL: 4\n-:\nS: $t OK\n'
+    rig = Rig(LOGIN % "LITERAL+" + empty + stored + NOTHING + ALL)
+    steps = (OpenDest(0), OpenMailbox(0, INBOX, create=False), append(letter(b"tiny")), SearchUids(0, INBOX, 10))
+    *_, outcome = play(rig.session, *steps)
+    assert list(outcome.value) == [10]
+    assert rig.script.left == []
+
+
 @pytest.mark.parametrize("nothing", ["S: * SEARCH", "S: * SEARCH ", ""])
 @pytest.mark.parametrize(("whole", "uids"), [("9 10 12", [10, 12]), ("9", []), ("", [])])
 def test_a_range_in_which_nothing_is_found_is_believed_only_of_an_empty_mailbox(

@@ -69,6 +69,8 @@ class AppendJob:
     def _take(self, answer: Tagged, places: list[int], octets: int | None) -> None:
         self._open -= 1
         if answer.status == b"OK":
+            if self._account.link.exists == 0:
+                self._account.link.exists = None  # a server that does not tell of what came: it is not empty any more
             for place, uid in zip(places, self._uids(answer, len(places)), strict=True):
                 self._results[place] = uid
         else:
