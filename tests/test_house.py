@@ -29,8 +29,10 @@ ROOMS: list[tuple[str, str]] = [
     ("stores.base", "model errors commands"),
     ("stores.net", "model errors stores.base"),
     ("stores.memory", "model errors commands stores.base"),
-    ("stores.files", "+ model errors commands wire stores.base stores.mbox.disk"),
-    ("stores", "+ model errors commands wire stores.base stores.net"),
+    ("stores.disk", "model errors"),
+    ("stores.record", ""),
+    ("stores.lock", "model errors commands stores.base"),
+    ("stores", "+ model errors commands wire stores.base stores.net stores.disk stores.record stores.lock"),
     ("state", ". model errors commands recount"),
     ("engine", ". model errors events commands recount rules"),
     (
@@ -45,7 +47,7 @@ ROOMS: list[tuple[str, str]] = [
 
 # Third parties: where alone each may be imported. What is not named here may not be imported at all.
 THIRD_PARTIES: dict[str, str] = {
-    "imapclient": "stores.imap",
+    "imapclient": "stores.imap stores.maildir",
     "truststore": "stores.net",
     "xxhash": "rules.dedupe",
     "dateutil": "rules.dates",
@@ -62,11 +64,11 @@ GUARDED: dict[str, str] = {
     "ssl": "stores.net",
     "imaplib": "stores.imap",
     "sqlite3": "state",
-    "fcntl": "state stores.mbox",
+    "fcntl": "state stores.lock stores.mbox",
     "threading": "driver cli.signals cli.progress",  # the last seconds of a stop; the lock of tqdm
     "selectors": "driver",
-    # Row checksums; certificate pins; the index of an mbox file; a message in a mail file; the state file's name.
-    "hashlib": "rules.dedupe state stores.net stores.mbox stores.files config.job",
+    # Row checksums; certificate pins; the index of a backup; a message in a mail file; the state file's name.
+    "hashlib": "rules.dedupe state stores.net stores.record stores.mbox stores.maildir stores.files config.job",
     "subprocess": "config",
     "tomllib": "config",
     "getpass": "config cli",

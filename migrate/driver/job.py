@@ -33,9 +33,9 @@ from ..state import (
     unfinished_elsewhere,
 )
 from ..stores import net
-from ..stores.base import Channel, Session
+from ..stores.base import Channel, Session, Step
 from ..stores.files import FilesReader, Shelf
-from ..stores.mbox import MboxAppender, MboxReader, Step, check, compress, find_lost, is_backup, there_is
+from ..stores.mbox import MboxAppender, MboxReader, check, compress, find_lost, is_backup, there_is
 from ..stores.pop3 import Pop3Reader, Pop3Releaser
 from .loop import Driver
 from .stop import Stop

@@ -37,14 +37,15 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from ..commands import CloseDest, Command, Digest, Outcome
 from ..errors import Cause, Exit, MigrateError, Retry, StateError, StoreError
-from ..model import HEADER_LIMIT, MEMORY_LIMIT, Message
+from ..model import HEADER_LIMIT, MEMORY_LIMIT, Fingerprint, Message
 
 
 class Session(Protocol):
@@ -256,6 +257,32 @@ class Collector:
         self._header_ended = self._header_ended or len(self._header) >= HEADER_LIMIT
 
 
+def collected(digester: Callable[[], Digest], spill_dir: Path, blocks: Iterable[bytes]) -> Message:
+    """The message of these blocks. What they or the Collector raise leaves nothing behind."""
+    collector = Collector(digester, spill_dir)
+    try:
+        for block in blocks:
+            collector.update(block)
+        return collector.finish()
+    except BaseException:
+        collector.abandon()
+        raise
+
+
+def digested(digest: Digest, blocks: Iterable[bytes]) -> Fingerprint:
+    """The fingerprint of these blocks, which nobody needs otherwise."""
+    for block in blocks:
+        digest.update(block)
+    return digest.finish()
+
+
+def watched(blocks: Iterable[bytes], watch: Callable[[bytes], object]) -> Iterator[bytes]:
+    """The same blocks; ``watch`` sees each one on its way."""
+    for block in blocks:
+        watch(block)
+        yield block
+
+
 def header_end(octets: bytes | bytearray, start: int) -> int:
     """Where the first empty line ends, behind CRLF or LF line ends; 0 when there is none before HEADER_LIMIT."""
     crlf = octets.find(b"\n\r\n", start, HEADER_LIMIT)
@@ -279,3 +306,48 @@ def header_fields(octets: bytes, names: Iterable[str]) -> bytes:
         if is_wanted:
             found.append(line)
     return b"".join(line + b"\r\n" for line in [*found, b""])
+
+
+def beginning(blocks: Iterator[bytes]) -> bytes:
+    """So much of a message that its header is in it, up to HEADER_LIMIT."""
+    octets = b""
+    for block in blocks:
+        octets += block
+        if b"\n\r\n" in octets or b"\n\n" in octets or len(octets) >= HEADER_LIMIT:
+            break
+    return octets[:HEADER_LIMIT]
+
+
+# --- the proof of a backup ----------------------------------------------------------------------
+
+STEP = 4 * 1024 * 1024  # octets between two steps, about
+UNFINISHED = "an interrupted backup left it unfinished; the next one puts that right"
+DAMAGED = "damaged: its octets are not those that were stored"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it was stored. ``message`` is the SHA-256 that it had; offset where a file has many."""
+
+    file: str
+    offset: int | None
+    uid: int | None
+    message: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """What was read."""
+
+    files: int
+    messages: int
+    octets: int  # of the files
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """So much more was read; here one may stop."""
+
+    messages: int
+    octets: int

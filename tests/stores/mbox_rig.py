@@ -12,8 +12,8 @@ from typing import Any
 from migrate.commands import Append, OpenDest, OpenMailbox
 from migrate.model import INBOX, MailboxName
 from migrate.rules.dedupe import Digester
-from migrate.stores.base import Session
-from migrate.stores.mbox import Finding, MboxAppender, MboxReader, Step, Sum, check
+from migrate.stores.base import Finding, Session, Step, Sum
+from migrate.stores.mbox import MboxAppender, MboxReader, check
 
 from .contract import Held, letter, value
 

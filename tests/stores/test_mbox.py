@@ -34,8 +34,9 @@ from migrate.errors import Cause, Exit, MessageError, Retry, StoreError
 from migrate.events import Checked, Counting, Event, ServedBack
 from migrate.model import INBOX, DateSource, InternalDate, MailboxName
 from migrate.rules.dedupe import Digester, fingerprint
+from migrate.stores import disk
 from migrate.stores.base import Collector
-from migrate.stores.mbox import MboxReader, disk, lock
+from migrate.stores.mbox import MboxReader, lock
 from migrate.stores.mbox import appender as appender_module
 from migrate.stores.mbox.folder import JUMP
 from migrate.stores.mbox.index import Index

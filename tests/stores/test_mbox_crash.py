@@ -17,8 +17,9 @@ from migrate.commands import Command, DestFacts, OpenDest, OpenSource
 from migrate.errors import Exit
 from migrate.events import Scanned, Verified
 from migrate.model import INBOX, Dedupe, Verify
+from migrate.stores import disk
 from migrate.stores.base import Session
-from migrate.stores.mbox import MboxAppender, disk
+from migrate.stores.mbox import MboxAppender
 from tests.engine.support import Between, Crash, letter
 from tests.support.mailgen import odd_messages
 

@@ -16,10 +16,11 @@ import pytest
 from migrate.commands import CloseSource, Fetch, FetchHeaders, ListSource, OpenMailbox, OpenSource, SearchUids
 from migrate.model import INBOX, MailboxName
 from migrate.rules.dedupe import Digester
-from migrate.stores.mbox import MboxReader, Old, Rule, Spared, disk, find_lost, has_periods
+from migrate.stores import disk
+from migrate.stores.mbox import MboxReader, Old, Rule, Spared, find_lost, has_periods
 from migrate.stores.mbox.closed import FAULTY, UNKNOWN
-from migrate.stores.mbox.index import checked_line
 from migrate.stores.mbox.prune import ELSEWHERE, NOT_READ_BACK, ONE_FILE, prune
+from migrate.stores.record import sealed
 from tests.engine.support import letter
 
 from .contract import value
@@ -326,7 +327,7 @@ def test_a_line_of_the_record_that_popferry_would_not_write_is_damaged(tmp_path:
     record = root / "INBOX/pruned.index"
     one = json.loads(record.read_bytes())
     one.pop("check")
-    record.write_bytes(checked_line(one | change))
+    record.write_bytes(sealed(one | change))
     assert checked(root)[0][0].what == "line 1 is damaged: which file was deleted cannot be read"
     assert len(find_lost(root, INBOX, range(1, 13))) == 3
 

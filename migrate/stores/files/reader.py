@@ -14,8 +14,8 @@ from ...commands import CloseSource, Command, Digest, Fetch, ListSource, OpenSou
 from ...errors import Cause, MessageError, Retry, StoreError
 from ...model import DateSource, Message, MessageRef, display
 from ...wire.foreign import Quoting, original
-from ..base import Collector, LocalSession
-from ..mbox.disk import translated
+from ..base import LocalSession, collected, watched
+from ..disk import translated
 from . import imap_backup
 from .apple import emlx, partial_note
 from .formats import Found, Kind, Scan, Told, kind_of, letter
@@ -225,7 +225,11 @@ class FilesReader(LocalSession):
             raise MessageError(place.fault)
         stream = self._open_stream(place.file)
         gauge = Gauge()
-        message = self._collect(original(_watched(stream.blocks(place.start, place.end), gauge), place.quoting))
+        message = collected(
+            self._digester,
+            self._spill_dir,
+            original(watched(stream.blocks(place.start, place.end), gauge.update), place.quoting),
+        )
         gauge.finish()
         if gauge.digest != place.digest:
             message.discard()
@@ -251,16 +255,6 @@ class FilesReader(LocalSession):
             self._stream.close()
         self._stream = self._streamed = None
 
-    def _collect(self, blocks: Iterator[bytes]) -> Message:
-        collector = Collector(self._digester, self._spill_dir)
-        try:
-            for block in blocks:
-                collector.update(block)
-            return collector.finish()
-        except BaseException:
-            collector.abandon()
-            raise
-
     # --- places -----------------------------------------------------------------------------
 
     def _check_root(self) -> None:
@@ -278,9 +272,3 @@ class FilesReader(LocalSession):
 
 
 _WHAT_IT_READS = "It reads mbox files (also .gz, .bz2, .xz), .eml and .emlx files, and directories of them."
-
-
-def _watched(blocks: Iterator[bytes], gauge: Gauge) -> Iterator[bytes]:
-    for block in blocks:
-        gauge.update(block)
-        yield block

@@ -14,7 +14,6 @@ from ...commands import (
     CloseDest,
     Command,
     DestFacts,
-    Digest,
     FetchHeaders,
     Letter,
     MailboxStatus,
@@ -25,15 +24,15 @@ from ...commands import (
     Served,
 )
 from ...errors import Cause, MailboxError, MessageError, Retry, StoreError
-from ...model import INBOX, SYSTEM_FLAGS, AppendUid, Fingerprint, MailboxName, display
+from ...model import INBOX, SYSTEM_FLAGS, AppendUid, MailboxName, display
 from ...wire.mbox import frame, from_line, sender_of, survey
-from ..base import header_fields
-from . import disk
-from .folder import Folder, append_index
+from .. import disk
+from ..base import digested, header_fields, watched
+from ..lock import WAIT_S, PatientSession, run_lock
+from .folder import Folder
 from .index import Entry, Mark
-from .lock import file_lock, run_lock
+from .lock import file_lock
 from .part import Part
-from .session import WAIT_S, PatientSession
 
 ANY_FLAG = frozenset({*SYSTEM_FLAGS, "\\*"})
 
@@ -85,7 +84,7 @@ class MboxAppender(PatientSession):
                     ]
                 case ReadBack(digester=digester):
                     return {
-                        entry.uid: _digested(digester(), part.blocks(entry))
+                        entry.uid: digested(digester(), part.blocks(entry))
                         for part, entry in self._asked(command.mailbox, command.uids)
                     }
                 case _:
@@ -191,7 +190,7 @@ class MboxAppender(PatientSession):
         """
         entries = [entry for _, entry, _ in batch]
         lines = [entry.line() for entry in entries]
-        append_index(part, lines)
+        disk.append(part.index_path, lines)
         for letter, entry, blocks in batch:
             disk.write(handle, _again(letter, entry) if blocks is None else blocks)
         disk.sync(handle)
@@ -201,7 +200,7 @@ class MboxAppender(PatientSession):
             return next(number for number, entry in enumerate(entries) if not part.is_whole(entry))
         # Not synced: a crash that takes the mark away leaves entries that are read and found whole.
         mark = Mark(entries[-1].end)
-        append_index(part, [mark.line()], is_synced=False)
+        disk.append(part.index_path, [mark.line()], is_synced=False)
         size = part.index.size
         records: list[Entry | Mark] = [*entries, mark]
         for record in records:
@@ -215,7 +214,7 @@ def _prepared(letter: Letter, uid: int, offset: int) -> Stored | MessageError:
     """The entry of a letter and what is written for it; the octets of a large one are made again when they are."""
     message = letter.message
     exact = sha256()
-    note = survey(_watched(message.blocks(), exact.update))
+    note = survey(watched(message.blocks(), exact.update))
     if exact.digest() != message.fingerprint.exact:
         return MessageError("the message changed on its way to the disk", hint="It is fetched again by the next run.")
     sender = sender_of(message.header)
@@ -246,18 +245,6 @@ def _prepared(letter: Letter, uid: int, offset: int) -> Stored | MessageError:
 def _again(letter: Letter, entry: Entry) -> Iterator[bytes]:
     """What is written for a large letter, in blocks."""
     digest = sha256()
-    yield from _watched(frame(entry.from_line, letter.message.blocks(), entry.note), digest.update)
+    yield from watched(frame(entry.from_line, letter.message.blocks(), entry.note), digest.update)
     if digest.digest() != entry.stored:
         raise StoreError("a large message changed while it was written", cause=Cause.UNUSABLE, retry=Retry.LATER)
-
-
-def _watched(blocks: Iterator[bytes], watch: Callable[[bytes], object]) -> Iterator[bytes]:
-    for block in blocks:
-        watch(block)
-        yield block
-
-
-def _digested(digest: Digest, blocks: Iterator[bytes]) -> Fingerprint:
-    for block in blocks:
-        digest.update(block)
-    return digest.finish()

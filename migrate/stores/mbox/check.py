@@ -5,51 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
 
 from ...model import BLOCK, display
-from . import disk
-from .closed import patient_lock
+from .. import disk
+from ..base import DAMAGED, STEP, UNFINISHED, Finding, Step, Sum
+from ..lock import patient_lock
 from .index import Extent, count_entries
 from .part import Part
 from .pruned import NAME, Record
 from .reader import parts_below
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is not as it was stored. ``message`` is the SHA-256 that it had."""
-
-    file: str
-    offset: int | None
-    uid: int | None
-    message: str
-    what: str
-
-
-@dataclass(frozen=True, slots=True)
-class Sum:
-    """What was read."""
-
-    files: int
-    messages: int
-    octets: int  # of the files
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """So much more was read; here one may stop."""
-
-    messages: int
-    octets: int
-
-
-STEP = 4 * 1024 * 1024  # octets between two of them, about
-UNFINISHED = "an interrupted backup left it unfinished; the next one puts that right"
-DAMAGED = "damaged: its octets are not those that were stored"
 
 
 def there_is(root: Path) -> Sum:

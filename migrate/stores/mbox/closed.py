@@ -1,17 +1,11 @@
-"""Files of a backup that are over: which month they are of, whether they are what their index says, and their lock."""
+"""Files of a backup that are over: which month they are of, and whether they are what their index says."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from datetime import date
-from pathlib import Path
 
-from ...errors import Retry, StoreError
-from .lock import Busy, run_lock
 from .part import MBOX, Part
-from .session import WAIT_S
 
 UNKNOWN = "it holds octets that its index does not know; popferry verify names them"
 FAULTY = "its index is damaged, or says more than the file has; popferry verify names what"
@@ -37,19 +31,3 @@ def fault_of(part: Part) -> str:
     if list(index.uids) != list(range(head.first, head.first + len(index))) or index.end > part.size():
         return FAULTY
     return UNKNOWN if any(True for _ in part.strangers(part.size())) else ""
-
-
-@contextmanager
-def patient_lock(directory: Path, sleep: Callable[[float], None], *, shared: bool) -> Iterator[None]:
-    """The run lock, waited for. StoreError (LATER) when a backup does not let go of it."""
-    with ExitStack() as held:
-        for _ in range(int(WAIT_S)):
-            try:
-                held.enter_context(run_lock(directory, shared=shared))
-                break
-            except Busy:
-                sleep(1.0)
-        else:
-            hint = "Try again when it has ended."
-            raise StoreError("a backup has been writing all the time", retry=Retry.LATER, hint=hint)
-        yield

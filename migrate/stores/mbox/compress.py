@@ -16,10 +16,11 @@ from hashlib import sha256
 from pathlib import Path
 
 from ...model import display
-from . import disk
-from .closed import fault_of, patient_lock, period_of
+from .. import disk
+from ..lock import Busy, patient_lock
+from .closed import fault_of, period_of
 from .index import SUFFIX
-from .lock import Busy, file_lock
+from .lock import file_lock
 from .packed import Packed, pack
 from .part import MBOX, Part, indexes_below
 

@@ -9,7 +9,6 @@ Only the newest part is ever written to. What stands behind its last mark is of 
 
 from __future__ import annotations
 
-import os
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from ...errors import MailboxError
 from ...model import MailboxName, display
-from . import disk
+from .. import disk
 from .index import SUFFIX, Head, Mark
 from .lock import file_lock
 from .part import MBOX, Part
@@ -237,7 +236,7 @@ class Folder:
         _sync(part.path)
         size = disk.size_of(part.index_path)
         is_ended = b"".join(disk.read(part.index_path, size - 1, size)) == b"\n"
-        append_index(part, [b"" if is_ended else b"\n", Mark(end).line()])
+        disk.append(part.index_path, [b"" if is_ended else b"\n", Mark(end).line()])
         part.index.take(Mark(end), 0, disk.size_of(part.index_path))
 
 
@@ -253,17 +252,6 @@ def find_lost(root: Path, mailbox: MailboxName, uids: Iterable[int]) -> list[int
         folder.refresh()
         there = set(folder.uids())
         return sorted(Record(folder.directory).without(set(uids) - there, folder.uidvalidity))
-
-
-def append_index(part: Part, lines: list[bytes], *, is_synced: bool = True) -> None:
-    """Writes lines behind the last one of the index."""
-    handle = os.open(part.index_path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
-    try:
-        disk.write(handle, [b"".join(lines)])
-        if is_synced:
-            disk.sync(handle)
-    finally:
-        os.close(handle)
 
 
 def _without_zeros(path: Path, start: int, end: int) -> int:

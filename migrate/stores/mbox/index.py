@@ -6,31 +6,27 @@
             internal date, flags, sender of the From_ line, and the note of wire.mbox
     mark  = so far the file is on the disk
 
-Every line ends in ``"check"``, the first 16 digits of the SHA-256 of the rest of it. The entries of a batch are
+Every line carries the proof that it is whole (stores.record). The entries of a batch are
 on the disk before its first octet goes into the file, the mark comes when its last one is there: what a crash
 left behind the last mark is known, octet for octet, before it is looked at.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...model import BLOCK, DateSource, Flags, InternalDate, MailboxName
 from ...wire.mbox import LineEnds, Note, from_line
+from ..record import LINE_LIMIT, sealed, unsealed, whole
 
 SUFFIX = ".index"
 VERSION = 1
-LINE_LIMIT = 1024 * 1024  # a longer line is none of ours
-
-_LINE = re.compile(rb'(\{.*),"check":"([0-9a-f]{16})"\}\n')
 # What stands at the beginning of an entry is all that a reader of many needs.
 _BEGINNING = b'\n{"uid":'
 _EXTENT = re.compile(rb'\{"uid":([0-9]{1,18}),"offset":([0-9]{1,18}),"length":([0-9]{1,18}),"stored":"([0-9a-f]{64})",')
@@ -46,7 +42,7 @@ class Head:
     after: int  # uid of the last message of the file before, 0: there is none
 
     def line(self) -> bytes:
-        return checked_line(
+        return sealed(
             {
                 "popferry": VERSION,
                 "mailbox": list(self.mailbox.levels),
@@ -81,7 +77,7 @@ class Entry:
         return from_line(self.sender.encode("ascii"), self.internaldate.when)
 
     def line(self) -> bytes:
-        return checked_line(
+        return sealed(
             {
                 "uid": self.uid,
                 "offset": self.offset,
@@ -118,55 +114,26 @@ class Mark:
     end: int
 
     def line(self) -> bytes:
-        return checked_line({"end": self.end})
-
-
-def checked_line(record: dict[str, Any]) -> bytes:
-    """The record as a line that ends in its check."""
-    text = json.dumps(record, separators=(",", ":")).encode("ascii")
-    return text[:-1] + b',"check":"%s"}\n' % _check(text)
-
-
-def _check(text: bytes) -> bytes:
-    return sha256(text).hexdigest()[:16].encode("ascii")
+        return sealed({"end": self.end})
 
 
 def parse(line: bytes) -> Head | Entry | Mark | None:
     """What a line says; None when it is damaged."""
-    said = record_of(line)
+    said = unsealed(line)
     try:
         return None if said is None else _record(said)
     except (ValueError, KeyError, TypeError):
         return None  # written by a program that we are not
 
 
-def record_of(line: bytes) -> dict[str, Any] | None:
-    """The record that ``checked_line`` made a line of; None when it is damaged."""
-    text = _whole(line)
-    try:
-        said = None if text is None else json.loads(text)
-    except ValueError:
-        return None
-    return said if isinstance(said, dict) else None
-
-
 def _skim(line: bytes) -> Head | Extent | Mark | None:
     """The same, and of an entry only where its message stands: an index of many is read in a fourth of the time."""
-    text = _whole(line)
+    text = whole(line)
     found = None if text is None else _EXTENT.match(text)
     if found is None:
         record = parse(line)
         return Extent(record.uid, record.offset, record.length, record.stored) if isinstance(record, Entry) else record
     return Extent(int(found[1]), int(found[2]), int(found[3]), bytes.fromhex(found[4].decode("ascii")))
-
-
-def _whole(line: bytes) -> bytes | None:
-    """The record of a line without its check; None when it is damaged."""
-    found = _LINE.fullmatch(line)
-    if found is None:
-        return None
-    text = found[1] + b"}"
-    return text if _check(text) == found[2] else None
 
 
 def _record(said: dict[str, Any]) -> Head | Entry | Mark | None:

@@ -1,7 +1,4 @@
-"""Locks: ours among popferry runs, and the pair that other mail programs honour (dotlock and fcntl).
-
-``Busy`` says that somebody else holds one now: the caller tries again, and in the end tells what it says.
-"""
+"""The pair of locks that other mail programs honour for an mbox file: dotlock and fcntl."""
 
 from __future__ import annotations
 
@@ -13,39 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...model import display
-from . import disk
+from .. import disk
+from ..lock import Busy
 
 NOTE_LIMIT = 200  # octets of somebody's dotlock that are read
 _OURS = b"popferry "
-
-
-class Busy(Exception):
-    """Somebody else holds a lock; the text says who, and what to do."""
-
-
-@contextmanager
-def run_lock(directory: Path, *, shared: bool = False) -> Iterator[None]:
-    """One popferry at a time writes here; freed by the kernel when it dies. With ``shared`` nobody writes meanwhile.
-
-    A reader that may not write here, or finds no lock, goes without.
-    """
-    path = directory / ".lock"
-    flags = os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT
-    try:
-        handle = os.open(path, flags | os.O_NOFOLLOW, 0o600)
-    except (FileNotFoundError, PermissionError):
-        if not shared:
-            raise
-        yield
-        return
-    try:
-        try:
-            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Busy(f"another popferry writes to {display(str(directory), 1000)}") from error
-        yield
-    finally:
-        os.close(handle)
 
 
 @contextmanager

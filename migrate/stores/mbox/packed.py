@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 
 from ...errors import Cause, Retry, StoreError
 from ...model import BLOCK, display
-from . import disk
+from .. import disk
 
 SUFFIX = ".zst"
 FRAME = 4 * 1024 * 1024

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
-from ...model import HEADER_LIMIT
 from ...wire.mbox import Splitter, decode
-from . import disk, packed
+from .. import disk
+from ..base import beginning
+from . import packed
 from .index import SUFFIX, Entry, Head, Index, read_head
 
 MBOX = ".mbox"
@@ -125,10 +126,10 @@ class Part:
         splitter = Splitter(start)
         place = start
         for block in self.read(start, end):
-            for beginning in splitter.update(block):
-                if beginning > place:
-                    yield place, beginning
-                place = beginning
+            for found in splitter.update(block):
+                if found > place:
+                    yield place, found
+                place = found
         yield place, end
 
 
@@ -140,13 +141,3 @@ def body(blocks: Iterator[bytes]) -> Iterator[bytes]:
             yield rest
             break
     yield from blocks
-
-
-def beginning(blocks: Iterator[bytes]) -> bytes:
-    """So much of a message that its header is in it, up to HEADER_LIMIT."""
-    octets = b""
-    for block in blocks:
-        octets += block
-        if b"\n\r\n" in octets or b"\n\n" in octets or len(octets) >= HEADER_LIMIT:
-            break
-    return octets[:HEADER_LIMIT]

@@ -18,11 +18,12 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from ...model import MailboxName, display
-from . import disk
-from .closed import FAULTY, UNKNOWN, fault_of, patient_lock, period_of
+from .. import disk
+from ..lock import Busy, patient_lock
+from .closed import FAULTY, UNKNOWN, fault_of, period_of
 from .folder import Folder
 from .index import SUFFIX
-from .lock import Busy, file_lock, forget_dotlock
+from .lock import file_lock, forget_dotlock
 from .part import MBOX, Part, indexes_below
 from .pruned import Pruned, Record
 

@@ -1,6 +1,6 @@
 """What was deleted from a mailbox on a person's word: the record beside its files, without which it would be lost.
 
-DIR/INBOX/pruned.index    one checked JSON line (stores.mbox.index) for each file, written before the file goes
+DIR/INBOX/pruned.index    one sealed line (stores.record) for each file, written before the file goes
 
 A file that stands there is gone, or may be: a kill between its line and its end leaves all of it, or its index
 without it. The line says of each uid of it that nobody has to look for it.
@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from . import disk
-from .index import LINE_LIMIT, checked_line, record_of
+from .. import disk
+from ..record import LINE_LIMIT, sealed, unsealed
 
 NAME = "pruned.index"
 
@@ -36,7 +36,7 @@ class Pruned:
         return self.last - self.first + 1
 
     def line(self) -> bytes:
-        return checked_line(asdict(self))
+        return sealed(asdict(self))
 
 
 class Record:
@@ -84,7 +84,7 @@ class Record:
 
 
 def _parse(line: bytes) -> Pruned | None:
-    said = record_of(line) if len(line) <= LINE_LIMIT else None
+    said = unsealed(line) if len(line) <= LINE_LIMIT else None
     try:
         one = Pruned(**(said or {}))
     except TypeError:

@@ -14,15 +14,14 @@ from ...commands import CloseSource, Command, Digest, Fetch, ListSource, OpenSou
 from ...errors import Cause, MessageError, Retry, StoreError
 from ...model import DateSource, InternalDate, MailboxName, Message, MessageRef, display
 from ...wire.mbox import FROM, date_of, decode, foreign_note, survey
-from ..base import Collector
-from . import disk
+from .. import disk
+from ..base import beginning, collected
+from ..lock import WAIT_S, PatientSession, run_lock
 from .index import SUFFIX
 from .listing import Listing
-from .lock import run_lock
 from .packed import SUFFIX as PACKED
-from .part import MBOX, STATE, Part, beginning, body
+from .part import MBOX, STATE, Part, body
 from .pruned import Record
-from .session import WAIT_S, PatientSession
 
 Wanted = Callable[[bytes, datetime | None], bool]
 
@@ -137,7 +136,7 @@ class MboxReader(PatientSession):
         if place is None:
             raise MessageError("the source has no such message")
         if place.entry is None:
-            message = self._collect(_foreign(place.part, place.offset, place.end))
+            message = collected(self._digester, self._spill_dir, _foreign(place.part, place.offset, place.end))
             when = date_of(_first_line(place.part, place.offset, place.end))
             date = InternalDate(when, DateSource.STORE) if when else None
             return replace(message, internaldate=date, mailbox=_mailbox(place.part))
@@ -145,7 +144,7 @@ class MboxReader(PatientSession):
         name = display(place.part.path.name)
         if entry is None:
             raise MessageError(f"its line in the index of {name} is damaged")
-        message = self._collect(place.part.blocks(entry))
+        message = collected(self._digester, self._spill_dir, place.part.blocks(entry))
         if message.fingerprint.exact != entry.exact:
             message.discard()
             raise MessageError(
@@ -153,16 +152,6 @@ class MboxReader(PatientSession):
                 hint="popferry verify DIR names all that is. Another copy of the backup may have it whole.",
             )
         return replace(message, flags=entry.flags, internaldate=entry.internaldate, mailbox=_mailbox(place.part))
-
-    def _collect(self, blocks: Iterator[bytes]) -> Message:
-        collector = Collector(self._digester, self._spill_dir)
-        try:
-            for block in blocks:
-                collector.update(block)
-            return collector.finish()
-        except BaseException:
-            collector.abandon()
-            raise
 
 
 def is_backup(root: Path) -> bool:

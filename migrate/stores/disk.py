@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ...errors import Cause, Retry, StoreError
-from ...model import BLOCK, display
+from ..errors import Cause, Retry, StoreError
+from ..model import BLOCK, display
 
 LOST_AND_FOUND = "lost+found"
 
@@ -170,3 +170,14 @@ def read(path: Path, start: int, end: int) -> Iterator[bytes]:
         while left > 0 and (block := stream.read(min(BLOCK, left))):
             left -= len(block)
             yield block
+
+
+def append(path: Path, lines: Iterable[bytes], *, is_synced: bool = True) -> None:
+    """Writes lines behind the last one of a file."""
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+    try:
+        write(handle, [b"".join(lines)])
+        if is_synced:
+            sync(handle)
+    finally:
+        os.close(handle)
