@@ -74,6 +74,7 @@ class Protocol(Enum):
     POP3 = "pop3"
     IMAP = "imap"
     MBOX = "mbox"
+    MAILDIR = "maildir"
 
 
 class Tls(Enum):
@@ -118,7 +119,7 @@ INBOX = MailboxName(("INBOX",))
 class Endpoint:
     """Where mail lives, without any secret. ``mailbox`` is the path of an IMAP endpoint, if given.
 
-    Of mbox files only ``path`` is told, absolute: one file, or a directory of them.
+    Of files only ``path`` is told, absolute: an mbox file, a directory of them, or a Maildir.
     """
 
     protocol: Protocol
@@ -134,12 +135,12 @@ class Endpoint:
     def account(self) -> str:
         """Who at which host: the identity of this end in the state file."""
         if self.path is not None:
-            return f"mbox:{self.path}"
+            return f"{self.protocol.value}:{self.path}"
         return f"{self.user}@{self.host.lower()}"
 
     def __str__(self) -> str:
         if self.path is not None:
-            return display(f"mbox:{self.path}", 1000)
+            return display(self.account, 1000)
         scheme = self.protocol.value + {Tls.IMPLICIT: "s", Tls.STARTTLS: "", Tls.NONE: "+insecure"}[self.tls]
         host = f"[{self.host}]" if ":" in self.host else self.host
         path = f"/{self.mailbox}" if self.mailbox else ""

@@ -10,8 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..commands import Tally
-from ..config import Job, default_state_path
+from ..config import FILES, Job, default_state_path
 from ..errors import Exit, StoreError, UsageError
+from ..model import Endpoint, Protocol, Tls, display
 from ..rules.choose import Chosen
 from ..stores.mbox import below
 from .face import Face
@@ -31,6 +32,9 @@ def run(options: argparse.Namespace) -> Exit:
     return start(options, Face, run_job, restoration_of(options))
 
 
+MAILDIR_INDEX = "popferry.index"  # in each folder that a run has stored messages in
+
+
 class BackupFace(Face):
     """Hears a backup."""
 
@@ -42,13 +46,17 @@ class BackupFace(Face):
 
 def backup_of(options: argparse.Namespace) -> Job:
     """The job of a backup."""
-    options.dest = f"mbox:{directory(options.dest)}"
+    dest = directory(options.dest)
+    if dest.protocol is Protocol.MAILDIR and (options.layout is not None or options.compress):
+        option = "--compress" if options.compress else "--layout"
+        raise UsageError(f"{option} is for mbox files; a Maildir has a file for each message")
+    options.dest = dest.account
     if options.compress and not has_zstd():
         raise UsageError(
             "--compress needs the library for zstd, which is not installed",
             hint='Install it with: pip install "popferry[zstd]"',
         )
-    return replace(job_of(options), layout=options.layout, compress=options.compress)
+    return replace(job_of(options), layout=options.layout or "month", compress=options.compress, is_backup=True)
 
 
 def has_zstd() -> bool:
@@ -65,11 +73,7 @@ def _is_there(name: str) -> bool:
 
 def restoration_of(options: argparse.Namespace) -> Job:
     """The job of a restoration. What was chosen has a state file of its own, so that its books are about that alone."""
-    path = directory(options.source)
-    if not path.is_file() and not any(found.is_file() for found in there(path)):
-        hint = "Write the directory that popferry backup was given, or the path of mail files."
-        raise UsageError(f"there is no backup {path}, and no mail file", hint=hint)
-    options.source = f"mbox:{path}"
+    options.source = _restorable(options.source).account
     job = job_of(options)
     chosen = Chosen(
         _midnight(options.since), _midnight(options.before), options.sender, options.subject, options.message_id
@@ -81,20 +85,45 @@ def restoration_of(options: argparse.Namespace) -> Job:
     return replace(job, wanted=chosen)
 
 
-def directory(text: str) -> Path:
-    """The absolute path that was given, with or without ``mbox:``."""
-    text = text.removeprefix("mbox:")
-    if not text or "://" in text or "\0" in text:
+def directory(text: str) -> Endpoint:
+    """The place that was given: a directory of mbox files, with or without ``mbox:``, or ``maildir:`` and a Maildir."""
+    scheme, colon, path = text.partition(":")
+    protocol = FILES.get(scheme) if colon else None
+    path = text if protocol is None else path
+    if not path or "://" in path or "\0" in path:
         raise UsageError("DIR: expected a directory", hint="A backup is a directory of its own, like ~/mail-backup.")
-    return Path(text).expanduser().absolute()
+    return Endpoint(protocol or Protocol.MBOX, "", "", 0, Tls.NONE, path=Path(path).expanduser().absolute())
 
 
-def existing(text: str) -> Path:
+def existing(text: str) -> Endpoint:
     """The same, where there is a backup: a disk that is not mounted is no empty backup."""
-    path = directory(text)
-    if not path.is_file() and not any(".mbox" in found.name for found in there(path)):
-        raise UsageError(f"there is no backup {path}", hint="Write the directory that popferry backup was given.")
-    return path
+    place = directory(text)
+    path = place.path
+    assert path is not None
+    is_maildir = path.is_dir() and any(found.name == MAILDIR_INDEX for found in there(path))
+    hint = "Write the directory that popferry backup was given."
+    if place.protocol is Protocol.MAILDIR:
+        is_there = is_maildir
+        hint += " popferry migrate copies a Maildir that others wrote."
+    else:
+        is_there = path.is_file() or any(".mbox" in found.name for found in there(path))
+        hint = f"There is one in a Maildir: write maildir:{display(str(path), 1000)}" if is_maildir else hint
+    if not is_there:
+        raise UsageError(f"there is no backup {path}", hint=hint)
+    return place
+
+
+def _restorable(text: str) -> Endpoint:
+    """The same, or mail files of other programs."""
+    place = directory(text)
+    path = place.path
+    assert path is not None
+    if place.protocol is Protocol.MAILDIR or (path / MAILDIR_INDEX).exists():
+        return existing(text)
+    if not path.is_file() and not any(found.is_file() for found in there(path)):
+        hint = "Write the directory that popferry backup was given, or the path of mail files."
+        raise UsageError(f"there is no backup {path}, and no mail file", hint=hint)
+    return place
 
 
 def there(path: Path) -> Iterator[Path]:

@@ -11,7 +11,7 @@ from ..commands import Tally
 from ..config import Job
 from ..errors import Exit, UsageError
 from ..events import Checked, Damaged, Event
-from ..model import Endpoint, Policy, Protocol, Secret, Tls
+from ..model import Policy, Secret
 from . import report, texts
 from .backup import existing
 from .face import Face
@@ -23,19 +23,19 @@ def run(options: argparse.Namespace) -> Exit:
     """Proves the backup. UsageError where there is none."""
     if "://" in options.source:
         raise UsageError("expected DEST, or the directory of a backup", hint="popferry verify --help shows both.")
-    path = existing(options.source)
+    place = existing(options.source)
 
     def check_job() -> RunJob:
         from ..driver import check_job
 
         def carry_out(job: Job, _: Secret, __: Secret, emit: Callable[[Event], None], stop: Any) -> Exit:
-            return check_job(path, emit, stop)
+            return check_job(place, emit, stop)
 
         return carry_out
 
-    place = Endpoint(Protocol.MBOX, "", "", 0, Tls.NONE, path=path)
+    assert place.path is not None
     log_path = None if options.log_file is None else Path(options.log_file).expanduser().absolute()
-    return start(options, CheckFace, check_job, Job(place, place, Policy(), path, log_path=log_path))
+    return start(options, CheckFace, check_job, Job(place, place, Policy(), place.path, log_path=log_path))
 
 
 class CheckFace(Face):

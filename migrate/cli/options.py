@@ -46,6 +46,7 @@ endpoints:
   imap://alice@imap.example.org              143, STARTTLS required
   pop3+insecure:// and imap+insecure://      clear text, to this machine only
   mbox:/home/alice/mail                      a directory of mbox files, with an index beside each: a backup
+  maildir:/home/alice/Maildir                a Maildir with its folders, of whatever program
   ~/Mail/old.mbox                            as a source, a path: mail files that any program wrote (mbox, .eml,
                                              .emlx), one or a directory of them; they are only read
 An @ in a user name is written as it is: pop3s://alice@example.org@pop.example.org
@@ -145,7 +146,7 @@ def _build() -> tuple[Parser, dict[str, Parser]]:
         "backup",
         help="keep a copy of a POP3 or IMAP account in files; made for every night",
         description="Copies every message of SOURCE that DIR does not have yet into mbox files, one for each month, "
-        "with an\nindex beside each. Files only grow; nothing is ever deleted, at either end.",
+        "with an\nindex beside each; or into a Maildir (maildir:DIR). Nothing is ever deleted, at either end.",
         epilog=f"{ENDPOINTS}\n\n{EXIT_CODES}",
     )
     _add_backup(backup)
@@ -236,13 +237,13 @@ def _add_migrate(parser: Parser) -> None:
 def _add_backup(parser: Parser) -> None:
     add = parser.add_argument
     add("source", metavar="SOURCE", help="a POP3 account, an IMAP account with all its folders, or mail files")
-    add("dest", metavar="DIR", help="the directory of the backup")
+    add("dest", metavar="DIR", help="the directory of the backup: mbox files, or maildir:DIR")
     add("--source-password", metavar="WHERE", default="prompt", help="where its password is (default: prompt)")
     add("--state", metavar="FILE", help="state file (default: one in the backup for each account)")
     add("--dry-run", action="store_true", help="say what would happen, touch nothing")
     add = parser.add_argument_group("what is copied, and how").add_argument
-    add("--layout", type=_one_of("month", "year", "one"), default="month", metavar="month|year|one",
-        help="a new file for each month, each year, or never (default: month)")  # fmt: skip
+    add("--layout", type=_one_of("month", "year", "one"), metavar="month|year|one",
+        help="a new mbox file for each month, each year, or never (default: month)")  # fmt: skip
     add("--compress", action="store_true", help="compress what is over, with zstd (needs the extra popferry[zstd])")
     _add_dedupe(add, "off")
     _add_had(add)
@@ -259,7 +260,7 @@ def _add_backup(parser: Parser) -> None:
 
 def _add_restore(parser: Parser) -> None:
     add = parser.add_argument
-    add("source", metavar="DIR", help="the directory of the backup, or mail files of other programs")
+    add("source", metavar="DIR", help="the directory of the backup, maildir:DIR, or mail files of other programs")
     add("dest", metavar="DEST", help="an IMAP account, and the folder in it")
     add("--dest-password", metavar="WHERE", default="prompt", help="where its password is (default: prompt)")
     add("--state", metavar="FILE", help="state file (default: one for each backup, account and choice)")

@@ -13,10 +13,10 @@ from ..commands import Tally
 from ..config import STATE_IN_BACKUP, Job
 from ..errors import Exit, UsageError
 from ..events import Event, Prunable, Pruned, Spared
-from ..model import Endpoint, Policy, Protocol, Secret, Tls
+from ..model import Policy, Protocol, Secret
 from ..stores.mbox import Rule, has_periods
 from . import report, texts
-from .backup import existing
+from .backup import directory, existing
 from .face import Face
 from .keeping import Age
 from .migrate import RunJob, start
@@ -24,7 +24,14 @@ from .migrate import RunJob, start
 
 def run(options: argparse.Namespace) -> Exit:
     """Says what would go, or deletes it. UsageError where there is no backup, or none that can be pruned."""
-    path = existing(options.source)
+    if directory(options.source).protocol is Protocol.MAILDIR:
+        raise UsageError(
+            "prune is for mbox files; a Maildir has a file for each message",
+            hint="Delete messages there with a mail program; popferry verify names them afterwards.",
+        )
+    place = existing(options.source)
+    path = place.path
+    assert path is not None
     if not path.is_dir():
         raise UsageError("expected the directory of a backup, got a file", hint="Other files are yours to delete.")
     if not has_periods(path):
@@ -40,11 +47,10 @@ def run(options: argparse.Namespace) -> Exit:
         from ..driver import prune_job
 
         def carry_out(job: Job, _: Secret, __: Secret, emit: Callable[[Event], None], stop: Any) -> Exit:
-            return prune_job(path, path / STATE_IN_BACKUP, rule, emit, stop, is_real=options.yes)
+            return prune_job(path, path / STATE_IN_BACKUP[place.protocol], rule, emit, stop, is_real=options.yes)
 
         return carry_out
 
-    place = Endpoint(Protocol.MBOX, "", "", 0, Tls.NONE, path=path)
     log_path = None if options.log_file is None else Path(options.log_file).expanduser().absolute()
     return start(options, PruneFace, prune_job, Job(place, place, Policy(), path, log_path=log_path))
 

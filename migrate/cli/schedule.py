@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..config import Keeper, SecretRef, parse_endpoint, parse_secret_ref
 from ..errors import Exit, UsageError
-from ..model import Endpoint, display
+from ..model import Endpoint, Protocol, display
 from .backup import directory
 from .face import Output
 from .migrate import path_of
@@ -81,8 +81,11 @@ def night_of(options: argparse.Namespace) -> Night:
     if source.path is not None:
         raise UsageError("SOURCE: expected a POP3 or IMAP account, got files")
     ref = parse_secret_ref(options.source_password, side="source")
-    root, state = directory(options.dest), path_of(options.state, "--state")
-    words = [*_command(), "backup", "-q", options.source, str(root)]
+    place, state = directory(options.dest), path_of(options.state, "--state")
+    root = place.path
+    assert root is not None
+    dest = place.account if place.protocol is Protocol.MAILDIR else str(root)
+    words = [*_command(), "backup", "-q", options.source, dest]
     words += ["--source-password", _reference(ref, is_system=options.system)]
     words += [] if state is None else ["--state", str(state)]
     writes = [root] if state is None or state.is_relative_to(root) else [root, state.parent]

@@ -1,10 +1,11 @@
 """URLs, references to secrets and options -> Job."""
 
-from .endpoint import SCHEMES, Side, is_loopback, parse_endpoint, parse_pin
+from .endpoint import FILES, SCHEMES, Side, is_loopback, parse_endpoint, parse_pin
 from .job import STATE_IN_BACKUP, Job, default_state_path, state_directory
 from .secrets import Keeper, SecretRef, get_secret, parse_secret_ref
 
 __all__ = [
+    "FILES",
     "SCHEMES",
     "STATE_IN_BACKUP",
     "Job",

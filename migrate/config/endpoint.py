@@ -1,6 +1,6 @@
 """One notation for every place where mail lives: text -> Endpoint.
 
-    endpoint = [scheme "://"] user "@" host [":" port] ["/" mailbox] / "mbox:" path / path
+    endpoint = [scheme "://"] user "@" host [":" port] ["/" mailbox] / ( "mbox:" / "maildir:" ) path / path
 
 A path alone is a source: mail files of any program, or a backup. A user name
 may hold "@" as it is: the last "@" before the host divides. In
@@ -35,8 +35,7 @@ SCHEMES: dict[str, tuple[Protocol, Tls, int]] = {
     "imap": (Protocol.IMAP, Tls.STARTTLS, 143),
     "imap+insecure": (Protocol.IMAP, Tls.NONE, 143),
 }
-MBOX = "mbox"
-NOT_YET = ("maildir",)
+FILES = {"mbox": Protocol.MBOX, "maildir": Protocol.MAILDIR}
 EXAMPLES = {"source": "pop3s://alice@pop.example.org", "destination": "imaps://alice@imap.example.org/INBOX"}
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
@@ -81,8 +80,9 @@ class _Reader:
         if not self.text:
             raise self.wrong("expected an endpoint, got nothing")
         self.refuse_odd(self.text, "the endpoint")
-        if self.text.lower().startswith(f"{MBOX}:"):
-            return Endpoint(Protocol.MBOX, "", "", 0, Tls.NONE, path=self.file_path(self.text[len(MBOX) + 1 :]))
+        name, colon, path = self.text.partition(":")
+        if colon and name.lower() in FILES:
+            return Endpoint(FILES[name.lower()], "", "", 0, Tls.NONE, path=self.file_path(name.lower(), path))
         if (files := self.mail_path()) is not None:
             return Endpoint(Protocol.MBOX, "", "", 0, Tls.NONE, path=files)
         scheme, rest = self.split_scheme()
@@ -108,7 +108,7 @@ class _Reader:
     def split_scheme(self) -> tuple[str, str]:
         match = _SCHEME.match(self.text)
         name = match[1].lower() if match else ""
-        if match and (match[2] or name in NOT_YET):
+        if match and match[2]:
             if name in SCHEMES:
                 return name, self.text[match.end() :]
             raise self.unknown_scheme(name)
@@ -119,11 +119,6 @@ class _Reader:
         raise self.no_scheme()
 
     def unknown_scheme(self, name: str) -> UsageError:
-        if name in NOT_YET:
-            return self.wrong(
-                f"{name}: is not possible yet; this version reads POP3, IMAP and mbox, and writes IMAP and mbox",
-                f"For now write it like {self.example}.",
-            )
         close = difflib.get_close_matches(name, [s for s in SCHEMES if "+" not in s], n=1, cutoff=0.6)
         what = f"{name}:// is not known"
         hint = f"Did you mean {close[0]}://?" if close else f"Write it like {self.example}."
@@ -169,12 +164,14 @@ class _Reader:
             raise self.wrong("there is no such file or directory", "Write the path of a mail file, or of a directory.")
         return None
 
-    def file_path(self, text: str) -> Path:
-        """The path of mbox files, absolute. No character of it has a meaning, but a "~" in front."""
+    def file_path(self, scheme: str, text: str) -> Path:
+        """The path of files, absolute. No character of it has a meaning, but a "~" in front."""
         text = text.removeprefix("//") if text.startswith("///") else text
         if not text.startswith(("/", "~", "./", "../")) or text.startswith("//"):
             # The text is not repeated: it may be anything.
-            raise self.wrong("expected a path behind mbox:", "Write it like mbox:/home/alice/mail, or mbox:./mail.")
+            raise self.wrong(
+                f"expected a path behind {scheme}:", f"Write it like {scheme}:/home/alice/mail, or {scheme}:./mail."
+            )
         return self.absolute(text)
 
     def absolute(self, text: str) -> Path:

@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from ..model import Endpoint, Policy
+from ..model import Endpoint, Policy, Protocol
 from .secrets import Keeper, SecretRef
 
-STATE_IN_BACKUP = ".popferry"
+STATE_IN_BACKUP = {
+    Protocol.MBOX: ".popferry",
+    Protocol.MAILDIR: "popferry",  # a dot would make it a folder of the mail
+}
 NAME_LIMIT = 60  # characters of one account in a file name; the hash tells long ones apart
 
 
@@ -31,7 +34,8 @@ class Job:
     log_path: Path | None = None
     layout: str = "month"  # of new mbox files: month, year or one
     compress: bool = False  # mbox files of months that are over
-    wanted: Callable[[bytes, datetime | None], bool] | None = None  # of mbox files: by header and internal date
+    is_backup: bool = False  # what it stored before has to be there, whoever may delete from it
+    wanted: Callable[[bytes, datetime | None], bool] | None = None  # of files: by header and internal date
     timeout_s: float = 60.0
 
     @property
@@ -39,7 +43,7 @@ class Job:
         """Whose the state file is. One that stands in its own backup goes where that is moved."""
         path = self.dest.path
         is_inside = path is not None and self.state_path.is_relative_to(path)
-        return self.source.account, "mbox" if is_inside else self.dest.account
+        return self.source.account, self.dest.protocol.value if is_inside else self.dest.account
 
     @property
     def secret_variables(self) -> frozenset[str]:
@@ -63,7 +67,7 @@ def default_state_path(source: Endpoint, dest: Endpoint, part: str = "") -> Path
     more = [part] if part else []
     if dest.path is not None:
         name = f"{_safe(source.account)}-{_digest(source.account, *more)}.sqlite"
-        return dest.path / STATE_IN_BACKUP / name
+        return dest.path / STATE_IN_BACKUP[dest.protocol] / name
     accounts = (source.account, dest.account)
     return state_directory() / f"{'--'.join(map(_safe, accounts))}-{_digest(*accounts, *more)}.sqlite"
 

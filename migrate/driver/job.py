@@ -32,10 +32,9 @@ from ..state import (
     set_aside,
     unfinished_elsewhere,
 )
-from ..stores import net
+from ..stores import maildir, mbox, net
 from ..stores.base import Channel, Session, Step
 from ..stores.files import FilesReader, Shelf
-from ..stores.mbox import MboxAppender, MboxReader, check, compress, find_lost, is_backup, there_is
 from ..stores.pop3 import Pop3Reader, Pop3Releaser
 from .loop import Driver
 from .stop import Stop
@@ -65,6 +64,8 @@ class JobLike(Protocol):
     @property
     def compress(self) -> bool: ...
     @property
+    def is_backup(self) -> bool: ...
+    @property
     def wanted(self) -> Callable[[bytes, datetime | None], bool] | None: ...
 
 
@@ -84,28 +85,39 @@ def run_job(
             forbid = unfinished_elsewhere(job.state_path, job.source.account)
         opener = _opener(job, source_secret, dest_secret, spill_dir, trace)
         code = Driver(state, opener, stop, emit).run(walk(job.policy, emit, forbid))
-        if job.dest.path is not None and not job.policy.dry_run and code in (Exit.OK, Exit.SET_ASIDE, Exit.TEMPORARY):
-            lost = _tell_lost(job.state_path, job.dest.path, state, emit)
+        # From mail that is read where it stands a person may delete, as from a server.
+        grows = job.dest.protocol is Wire.MBOX or job.is_backup
+        if grows and not job.policy.dry_run and code in (Exit.OK, Exit.SET_ASIDE, Exit.TEMPORARY):
+            lost = _tell_lost(job, state, emit)
             if job.compress:
-                _compress(job.dest.path, emit)
+                _compress(_path_of(job.dest), emit)
             return Exit.DIFFERENCES if lost else code
     return code
 
 
-def _tell_lost(state_path: Path, root: Path, state: State, emit: Callable[[Event], None]) -> int:
-    """How many messages the state file knows to be stored that are not there; each mailbox is told of, and the next run
-    fetches what the source still has.
+def _path_of(place: Endpoint) -> Path:
+    """Where files are."""
+    assert place.path is not None
+    return place.path
 
-    From a server a person may delete what was copied; a backup only grows.
+
+def _tell_lost(job: JobLike, state: State, emit: Callable[[Event], None]) -> int:
+    """How many messages the state file knows to be stored that are not there; each mailbox is told of.
+
+    From a server a person may delete what was copied; a backup only grows. Into mbox files the next run fetches what
+    the source still has.
     """
     lost = 0
-    with read_state(state_path) as reader:
+    # What is missing from a Maildir may stand in another folder of it: fetched again, it would be there twice.
+    is_mbox = job.dest.protocol is Wire.MBOX
+    find_lost = mbox.find_lost if is_mbox else maildir.find_lost
+    with read_state(job.state_path) as reader:
         stored = reader.stored()
     for mailbox, (uids, without) in stored.items():
-        gone = find_lost(root, mailbox, uids)
+        gone = find_lost(_path_of(job.dest), mailbox, uids)
         if count := len(gone) + without:
             what = f"missing: {count:,} of the messages that were stored before"
-            if again := state.list_again(mailbox, gone):
+            if is_mbox and (again := state.list_again(mailbox, gone)):
                 what += f"; the source still has {again:,}, and the next run fetches them again"
             emit(Damaged(str(mailbox), None, None, "", what))
         lost += count
@@ -116,7 +128,7 @@ def _compress(root: Path, emit: Callable[[Event], None]) -> None:
     """Compresses what is over. StoreError where the disk refuses; the backup itself is done by then."""
     notices: list[tuple[str, bytes]] = []
     try:
-        for one in compress(root, notices):
+        for one in mbox.compress(root, notices):
             emit(Compressed(one.file, one.octets, one.packed))
     except StoreError as error:
         error.end = "destination"
@@ -136,27 +148,28 @@ def verify_job(
     with _released(job) as released, _scratch_dir() as spill_dir, _trace(job.trace_path, emit) as trace:
         sheet = TemporarySheet(released)
         try:
-            opener = _opener(job, source_secret, dest_secret, spill_dir, trace)
+            opener = _opener(job, source_secret, dest_secret, spill_dir, trace, is_dry=True)
             # The sheet stands where a migration has its books; the engine knows (engine.reading.ask_sheet).
             return Driver(cast(Books, sheet), opener, stop, emit).run(audit(job.policy, emit))
         finally:
             sheet.close()
 
 
-def check_job(directory: Path, emit: Callable[[Event], None], stop: Stop) -> Exit:
+def check_job(place: Endpoint, emit: Callable[[Event], None], stop: Stop) -> Exit:
     """The exit code of the proof of a backup, after its Checked event. StoreError when it cannot be read."""
     try:
-        return _check(directory, emit, stop)
+        return _check(place, emit, stop)
     except StoreError as error:
         error.end = "source"
         raise
 
 
-def _check(directory: Path, emit: Callable[[Event], None], stop: Stop) -> Exit:
+def _check(place: Endpoint, emit: Callable[[Event], None], stop: Stop) -> Exit:
     damaged = 0
-    there = there_is(directory)
+    kind, path = maildir if place.protocol is Wire.MAILDIR else mbox, _path_of(place)
+    there = kind.there_is(path)
     emit(Counting("backup", there.messages, there.octets))
-    steps = check(directory)
+    steps = kind.check(path)
     while not stop.is_wanted:
         try:
             step = next(steps)
@@ -281,8 +294,16 @@ def _trace(path: Path | None, emit: Callable[[Event], None]) -> Iterator[Trace |
 
 
 def _opener(
-    job: JobLike, source_secret: Secret, dest_secret: Secret, spill_dir: Path, trace: Trace | None
+    job: JobLike,
+    source_secret: Secret,
+    dest_secret: Secret,
+    spill_dir: Path,
+    trace: Trace | None,
+    *,
+    is_dry: bool = False,
 ) -> Callable[[OpenSource | OpenDest], Session]:
+    """What opens a session. With ``is_dry``, as in a rehearsal, files at the destination are only read."""
+
     def connect(endpoint: Endpoint) -> Channel:
         return net.connect(endpoint, timeout_s=min(30.0, job.timeout_s), allow_clear=job.allow_clear)
 
@@ -294,7 +315,7 @@ def _opener(
     def open_session(command: OpenSource | OpenDest) -> Session:
         if isinstance(command, OpenDest):
             if job.dest.path is not None:
-                return _mbox_appender(job, job.dest.path)
+                return _files_appender(job, job.dest.path, is_dry=is_dry or job.policy.dry_run)
             from ..stores.imap import ImapAppender  # imapclient is heavy, and a backup of a POP3 account needs none
 
             return ImapAppender(
@@ -306,8 +327,10 @@ def _opener(
                 timeout_s=job.timeout_s,
             )
         if job.source.path is not None:
-            if is_backup(job.source.path):
-                return MboxReader(job.source.path, Digester, spill_dir, wanted=job.wanted)
+            if job.source.protocol is Wire.MAILDIR:
+                return maildir.MaildirReader(job.source.path, Digester, spill_dir, wanted=job.wanted)
+            if mbox.is_backup(job.source.path):
+                return mbox.MboxReader(job.source.path, Digester, spill_dir, wanted=job.wanted)
             return FilesReader(job.source.path, Digester, spill_dir, wanted=job.wanted, shelf=shelf)
         kind: Callable[..., Session] = Pop3Releaser if command.may_release else Pop3Reader
         if job.source.protocol is Wire.IMAP:
@@ -328,10 +351,12 @@ def _opener(
     return open_session
 
 
-def _mbox_appender(job: JobLike, root: Path) -> MboxAppender:
+def _files_appender(job: JobLike, root: Path, *, is_dry: bool) -> Session:
     floors: dict[MailboxName, int] = {}
     if has_state(job.state_path):
         with read_state(job.state_path) as reader:
             # Files that were put back from an older copy would give uids once more that rows of ours claim.
             floors = reader.highest_uids()
-    return MboxAppender(root, layout=job.layout, is_dry=job.policy.dry_run, floors=floors)
+    if job.dest.protocol is Wire.MAILDIR:
+        return maildir.MaildirAppender(root, is_dry=is_dry, floors=floors)
+    return mbox.MboxAppender(root, layout=job.layout, is_dry=is_dry, floors=floors)

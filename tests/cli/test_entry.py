@@ -137,7 +137,6 @@ WRONG: list[tuple[list[str], str, str]] = [
     (["migrate", "pop3+insecure://a@localhost", DST, "--source-pin", "sha256:" + "ab" * 32], "without TLS", ""),
     (["migrate", SRC, DST, "--state", ""], "--state: expected the name of a file", ""),
     (["migrate", "alice@gmail.com", DST], "SOURCE: an address alone", "pop3s://ADDRESS@SERVER"),
-    (["migrate", SRC, "maildir:/x"], "DEST: maildir: is not possible yet", "imaps://"),
     (["migrate", DST, SRC], "DEST: a POP3 server takes no mail", "imaps://"),
     (["migrate", DST, DST, "--delete-after", "verified"], "nothing is deleted from an IMAP account", "yourself"),
     (["verify", DST, DST], "verify reads POP3 accounts only", ""),

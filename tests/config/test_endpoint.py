@@ -103,7 +103,8 @@ WRONG: list[tuple[str, Side, str, str]] = [
     ("mbox:mail", "destination", "expected a path behind mbox:", "mbox:./mail"),
     ("mbox://host/mail", "source", "expected a path behind mbox:", "mbox:./mail"),
     ("mbox:/a\nb", "source", "control character", ""),
-    ("maildir:/home/alice/Maildir", "destination", "maildir: is not possible yet", "imaps://"),
+    ("maildir:Maildir", "destination", "expected a path behind maildir:", "maildir:./mail"),
+    ("maildir://host/mail", "source", "expected a path behind maildir:", "maildir:/home/alice/mail"),
     ("pop3ss://alice@host", "source", "pop3ss:// is not known", "Did you mean pop3s://?"),
     ("pop://alice@host", "source", "pop:// is not known", "Did you mean pop3://?"),
     ("pops://alice@host", "source", "pops:// is not known", "Did you mean pop3s://?"),
@@ -241,12 +242,15 @@ def test_another_pin_is_refused(text: str) -> None:
         ("MBOX:/a b/%41@c:d", "/a b/%41@c:d"),
         ("mbox:~/mail", f"{Path.home()}/mail"),
         ("mbox:./mail", f"{Path.cwd()}/mail"),
+        ("maildir:/a:2,S", "/a:2,S"),
+        ("Maildir:~/Maildir", f"{Path.home()}/Maildir"),
     ],
 )
-def test_mbox_files_are_named_by_their_path_alone(text: str, path: str, side: Side) -> None:
+def test_files_are_named_by_their_path_alone(text: str, path: str, side: Side) -> None:
     endpoint = parse_endpoint(text, side=side)
-    assert endpoint == Endpoint(Protocol.MBOX, "", "", 0, Tls.NONE, path=Path(path))
-    assert str(endpoint) == endpoint.account == f"mbox:{path}"
+    protocol = Protocol(text.partition(":")[0].lower())
+    assert endpoint == Endpoint(protocol, "", "", 0, Tls.NONE, path=Path(path))
+    assert str(endpoint) == endpoint.account == f"{protocol.value}:{path}"
     assert parse_endpoint(str(endpoint), side=side) == endpoint
 
 

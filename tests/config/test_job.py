@@ -57,6 +57,11 @@ def test_the_state_file_of_a_backup_stands_in_it(tmp_path: Path) -> None:
     assert path("pop3s://alice@other.example.org", f"mbox:{tmp_path}/backup") != found
 
 
+def test_the_state_file_of_a_maildir_stands_in_it_and_is_no_folder_of_the_mail(tmp_path: Path) -> None:
+    found = path("pop3s://alice@pop.example.org", f"maildir:{tmp_path}/Maildir")
+    assert found.parent == tmp_path / "Maildir" / "popferry"
+
+
 def test_a_backup_that_is_moved_keeps_its_accounts_unless_the_state_file_stands_elsewhere(tmp_path: Path) -> None:
     source = parse_endpoint("pop3s://alice@pop.example.org", side="source")
     jobs = []

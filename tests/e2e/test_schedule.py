@@ -101,6 +101,13 @@ def test_the_units_are_of_the_user_or_of_the_system(tmp_path: Path) -> None:
     assert f"file:{Path('pw').absolute()}" in command_of(system)
 
 
+def test_a_maildir_stays_one(tmp_path: Path) -> None:
+    root = tmp_path / "Maildir"
+    lines = list(page(night(SRC, f"maildir:{root}", "--source-password", "file:/pw", "--system")))
+    assert f"maildir:{root}" in command_of(lines)
+    assert f"ReadWritePaths={root}" in lines
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

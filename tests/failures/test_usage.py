@@ -43,7 +43,17 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "one account to verify": (["verify", POP], ["expected DEST, or the directory of a backup"]),
     "no day": (["restore", "/", IMAP, "--since", "soon"], ["--since: expected a day like 2026-11-26, got soon"]),
     "no layout": (["backup", POP, "d", "--layout", "day"], ["--layout: expected month or year or one, got day"]),
-    "maildir": (["migrate", "maildir:/mail", IMAP], ["SOURCE: maildir: is not possible yet", "pop3s://"]),
+    "a layout of a Maildir": (["backup", POP, "maildir:d", "--layout", "year"], ["--layout is for mbox files"]),
+    "a compressed Maildir": (["backup", POP, "maildir:d", "--compress"], ["--compress is for mbox files"]),
+    "a Maildir to prune": (
+        ["prune", "maildir:d", "--keep", "12"],
+        ["prune is for mbox files", "Delete messages there with a mail program"],
+    ),
+    "no Maildir to verify": (["verify", "maildir:/nonexistent/m"], ["there is no backup /nonexistent/m", "migrate"]),
+    "deletion from a Maildir": (
+        ["migrate", "maildir:./Maildir", IMAP, "--delete-after", "verified"],
+        ["nothing is ever deleted from files"],
+    ),
     "an unknown scheme": (
         ["migrate", "http://pop.example.org", IMAP],
         ["SOURCE: http:// is not known", "Write it like pop3s://"],

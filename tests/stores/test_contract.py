@@ -1,4 +1,4 @@
-"""Every store passes the contract suite: memory, mbox files, POP3 and IMAP against Dovecot and the embedded server."""
+"""Every store passes the contract suite: memory, files, POP3 and IMAP against Dovecot and the embedded server."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tests.support.relay import Relay
 from .contract import AppenderContract, ReaderContract, ReleaserContract, play, value
 from .files_rig import LettersSource, MboxFileSource
 from .harness import ImapServerSource, MemoryDest, MemorySource, ServerDest, ServerSource
+from .maildir_rig import MaildirDest, MaildirSource
 from .mbox_rig import MboxDest, MboxSource
 
 
@@ -50,6 +51,18 @@ class TestMboxAppender(AppenderContract):
     @pytest.fixture(params=["month", "year", "one"])
     def dest(self, request: pytest.FixtureRequest, tmp_path: Path) -> MboxDest:
         return MboxDest(tmp_path / "backup", layout=request.param)
+
+
+class TestMaildirReader(ReaderContract):
+    @pytest.fixture(params=[True, False], ids=["own", "foreign"])
+    def source(self, request: pytest.FixtureRequest, tmp_path: Path) -> MaildirSource:
+        return MaildirSource(tmp_path, is_own=request.param)
+
+
+class TestMaildirAppender(AppenderContract):
+    @pytest.fixture
+    def dest(self, tmp_path: Path) -> MaildirDest:
+        return MaildirDest(tmp_path / "Maildir")
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from migrate.commands import (
 from migrate.driver import Stop, check_job
 from migrate.errors import Cause, Exit, MessageError, Retry, StoreError
 from migrate.events import Checked, Counting, Event, ServedBack
-from migrate.model import INBOX, DateSource, InternalDate, MailboxName
+from migrate.model import INBOX, DateSource, Endpoint, InternalDate, MailboxName, Protocol, Tls
 from migrate.rules.dedupe import Digester, fingerprint
 from migrate.stores import disk
 from migrate.stores.base import Collector
@@ -94,12 +94,13 @@ def test_a_proof_can_be_stopped(root: Path) -> None:
     store(root, [ONE, TWO])
     stop = Stop()
     events: list[Event] = []
-    assert check_job(root, events.append, stop) is Exit.OK
+    place = Endpoint(Protocol.MBOX, "", "", 0, Tls.NONE, path=root)
+    assert check_job(place, events.append, stop) is Exit.OK
     size = path_size(root)
     assert events == [Counting("backup", 2, size), ServedBack(2, size), Checked(1, 2, size, 0, 0)]
     stop.request()
     try:
-        assert check_job(root, events.append, stop) is Exit.INTERRUPTED
+        assert check_job(place, events.append, stop) is Exit.INTERRUPTED
     finally:
         stop.end()
     assert events[3:] == events[:1], "what there is was looked at, and nothing read"

@@ -6,23 +6,24 @@ import os
 import random
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from migrate.commands import Command, DestFacts, OpenDest, OpenSource
+from migrate.commands import DestFacts
 from migrate.errors import Exit
 from migrate.events import Scanned, Verified
-from migrate.model import INBOX, Dedupe, Verify
+from migrate.model import Dedupe
 from migrate.stores import disk
-from migrate.stores.base import Session
+from migrate.stores.base import Finding, Sum
 from migrate.stores.mbox import MboxAppender
-from tests.engine.support import Between, Crash, letter
+from tests.engine.support import Crash, letter
 from tests.support.mailgen import odd_messages
 
+from .contract import Held
+from .frail import Frail, IntoFiles, dies, three_at_a_time
 from .mbox_rig import DECEMBER, NOVEMBER, checked, held
 
 MESSAGES = [letter(number) for number in range(5)] + [
@@ -33,84 +34,21 @@ MESSAGES = [letter(number) for number in range(5)] + [
 
 
 class _Small(MboxAppender):
-    """Takes three messages at a time, so that there are several steps between."""
-
     def _facts(self) -> DestFacts:
-        facts = super()._facts()
-        return DestFacts(facts.greeting, facts.has_uids, facts.is_atomic, None, in_flight=2, batch_count=3)
+        return three_at_a_time(super()._facts())
 
 
-class IntoFiles(Between):
-    """A maildrop in memory, and a directory of mbox files."""
+class IntoMbox(IntoFiles):
+    """A directory of mbox files."""
 
-    def __init__(self, scratch: Path, messages: list[bytes]) -> None:
-        super().__init__(scratch, messages)
-        self.root = scratch / "backup"
-        self.now = NOVEMBER
-        self.policy = self._policy({"mailbox": INBOX, "dedupe": Dedupe.OFF, "verify": Verify.FULL})
+    def session(self) -> _Small:
+        return _Small(self.root, clock=lambda: self.now, wait_s=0.0)
 
-    def _open(self, command: OpenSource | OpenDest) -> Session:
-        if isinstance(command, OpenSource):
-            return super()._open(command)
-        session = _Small(self.root, clock=lambda: self.now, wait_s=0.0)
-        carry_out = session.carry_out
+    def held(self) -> list[Held]:
+        return held(self.root)
 
-        def watched(command: Command) -> Any:
-            self.sent.append(command)
-            return carry_out(command)
-
-        session.carry_out = watched  # type: ignore[method-assign]
-        return session
-
-    def assert_all_there_once(self, where: object = "") -> None:
-        assert Counter(one.octets for one in held(self.root)) == self.source(), where
-        assert checked(self.root)[0] == [], where
-
-
-class Frail:
-    """A disk whose power goes at the ``last`` step: nothing of it is done, half of it, or all."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, last: int, share: float) -> None:
-        self.steps = 0
-        self.last = last
-        self.share = share
-        for name in ("sync", "cut"):
-            monkeypatch.setattr(disk, name, self._whole(getattr(disk, name)))
-        real = disk.write
-
-        def write(handle: int, blocks: Iterable[bytes]) -> None:
-            octets = b"".join(blocks)
-            if self._is_over():
-                real(handle, [octets[: int(len(octets) * self.share)]])
-                raise Crash
-            real(handle, [octets])
-
-        monkeypatch.setattr(disk, "write", write)
-
-    def _is_over(self) -> bool:
-        self.steps += 1
-        return self.steps == self.last
-
-    def _whole(self, real: Callable[..., Any]) -> Callable[..., Any]:
-        def step(*words: Any) -> Any:
-            if self._is_over():
-                if self.share >= 0.5:
-                    real(*words)
-                raise Crash
-            return real(*words)
-
-        return step
-
-
-def dies(there: IntoFiles, last: int, share: float, **changes: Any) -> bool:
-    """Whether the run got as far as that step, and died."""
-    with pytest.MonkeyPatch.context() as patch:
-        Frail(patch, last, share)
-        try:
-            there.migrate(**changes)
-        except Crash:
-            return True
-    return False
+    def checked(self) -> tuple[list[Finding], Sum]:
+        return checked(self.root)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +65,7 @@ def test_a_run_that_dies_at_any_step_on_the_disk_is_completed_by_the_next(
         last += 1
         scratch = tmp_path / str(last)
         scratch.mkdir()
-        there = IntoFiles(scratch, MESSAGES)
+        there = IntoMbox(scratch, MESSAGES)
         is_over = not dies(there, last, share)
         there.now = later
         assert there.migrate() is Exit.OK
@@ -142,7 +80,7 @@ def test_a_run_that_dies_twice_is_completed_by_the_third(tmp_path: Path) -> None
     for trial in range(120):
         scratch = tmp_path / str(trial)
         scratch.mkdir()
-        there = IntoFiles(scratch, MESSAGES)
+        there = IntoMbox(scratch, MESSAGES)
         first, second = (rng.randrange(1, 40), rng.random()), (rng.randrange(1, 12), rng.random())
         dies(there, *first)
         dies(there, *second)
@@ -181,7 +119,7 @@ def test_a_power_cut_after_any_step_leaves_every_message_once(tmp_path: Path) ->
         rng = random.Random(f"power:{trial}")
         scratch = tmp_path / str(trial)
         scratch.mkdir()
-        there = IntoFiles(scratch, rng.sample(MESSAGES, rng.randrange(1, len(MESSAGES) + 1)))
+        there = IntoMbox(scratch, rng.sample(MESSAGES, rng.randrange(1, len(MESSAGES) + 1)))
         synced: dict[str, int] = {}
         for life in range(rng.randrange(1, 4)):
             there.now = DECEMBER if rng.random() < 0.3 else there.now
@@ -203,7 +141,7 @@ def test_what_a_killed_run_left_is_synced_before_it_is_believed(tmp_path: Path) 
     for last in range(1, 33):
         scratch = tmp_path / str(last)
         scratch.mkdir()
-        there = IntoFiles(scratch, MESSAGES)
+        there = IntoMbox(scratch, MESSAGES)
         synced: dict[str, int] = {}
         for step in (last, 10**9):
             with pytest.MonkeyPatch.context() as patch, suppress(Crash):
@@ -216,7 +154,7 @@ def test_what_a_killed_run_left_is_synced_before_it_is_believed(tmp_path: Path) 
 
 
 def test_a_month_that_is_over_is_on_the_disk_to_its_last_mark(tmp_path: Path) -> None:
-    there = IntoFiles(tmp_path, MESSAGES)
+    there = IntoMbox(tmp_path, MESSAGES)
     with pytest.MonkeyPatch.context() as patch:
         power = PowerCut(patch, 10**9, 1.0, {})
         assert there.migrate() is Exit.OK
@@ -228,7 +166,7 @@ def test_a_month_that_is_over_is_on_the_disk_to_its_last_mark(tmp_path: Path) ->
 
 
 def test_a_second_run_stores_nothing(tmp_path: Path) -> None:
-    there = IntoFiles(tmp_path, MESSAGES)
+    there = IntoMbox(tmp_path, MESSAGES)
     assert there.migrate() is Exit.OK
     before = {path: path.read_bytes() for path in there.root.rglob("*") if path.is_file()}
     assert sum(event.messages for event in there.all(Verified) if event.proof == "octets") == len(MESSAGES)
@@ -239,7 +177,7 @@ def test_a_second_run_stores_nothing(tmp_path: Path) -> None:
 
 
 def test_with_the_state_file_lost_nothing_is_stored_twice(tmp_path: Path) -> None:
-    there = IntoFiles(tmp_path, MESSAGES)
+    there = IntoMbox(tmp_path, MESSAGES)
     assert there.migrate() is Exit.OK
     stored = Counter(one.octets for one in held(there.root))
     for path in tmp_path.glob("state.sqlite*"):
@@ -250,7 +188,7 @@ def test_with_the_state_file_lost_nothing_is_stored_twice(tmp_path: Path) -> Non
 
 
 def test_odd_messages_are_proved_octet_for_octet(tmp_path: Path) -> None:
-    there = IntoFiles(tmp_path, [octets for octets in odd_messages().values() if octets])
+    there = IntoMbox(tmp_path, [octets for octets in odd_messages().values() if octets])
     assert there.migrate() is Exit.OK
     there.assert_all_there_once()
     assert [event.proof for event in there.all(Verified)] == ["octets"] * len(there.all(Verified))

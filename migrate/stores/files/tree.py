@@ -80,7 +80,10 @@ def _below(root: Path, directory: Path, path: str, levels: tuple[str, ...], *, i
         return
     names = {entry.name for entry in entries}
     if names >= _MAILDIR or _OUR_STATE in names:
-        what = "a backup of popferry" if _OUR_STATE in names else "a Maildir"
+        is_ours = _OUR_STATE in names
+        what = (
+            "a backup of popferry" if is_ours else "a Maildir, which popferry reads with maildir: in front of its path"
+        )
         yield File(path.rstrip("/"), levels, trouble=f"{what}; it is not read with other files")
         return
     for entry in entries:

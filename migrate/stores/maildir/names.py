@@ -1,0 +1,97 @@
+"""Directories and the mailboxes they are: written as Maildir++, read in whatever way they are nested.
+
+    DIR/{new,cur,tmp}                 INBOX
+    DIR/.Sent.2026                    Sent/2026: Maildir++, "." between levels (Dovecot, Courier, mbsync)
+    DIR/Sent/2026, DIR/Sent/.2026     the same, as offlineimap and mbsync write it too
+
+Names are in modified UTF-7 (RFC 3501 §5.1.3); one that is none is taken as it stands. What cannot stand in a level of
+Maildir++ is written as the plug-in listescape of Dovecot does: "." as "\\2e", "/" as "\\2f", "\\" as "\\5c".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from ...errors import MailboxError
+from ...model import INBOX, MailboxName, display
+
+MESSAGES = ("new", "cur")  # in the order in which a file moves
+PARTS = (*MESSAGES, "tmp")
+NAME_OCTETS = 255  # of one directory
+
+_ESCAPES = {".": "\\2e", "/": "\\2f", "\\": "\\5c"}
+
+
+def directory_of(root: Path, mailbox: MailboxName) -> Path:
+    """Where a mailbox stands. MailboxError when it can have no directory."""
+    if mailbox == INBOX:
+        return root
+    try:
+        name = b".".join([b"", *(_encoded(_escaped(level)) for level in mailbox.levels)])
+    except UnicodeError as error:
+        raise MailboxError(f"{display(str(mailbox))} cannot be a folder name: it is no text") from error
+    if len(name) > NAME_OCTETS:
+        raise MailboxError(f"the name of the folder {mailbox} has {len(name)} octets, a directory {NAME_OCTETS}")
+    return root / os.fsdecode(name)
+
+
+def mailbox_of(relative: Path) -> MailboxName:
+    """The mailbox of a directory below the root."""
+    levels: list[str] = []
+    for part in relative.parts:
+        levels += part[1:].split(".") if part.startswith(".") else [part]
+    return MailboxName(tuple(_decoded(level) for level in levels if level) or INBOX.levels)
+
+
+def directories_below(root: Path) -> Iterator[Path]:
+    """Every Maildir at and below ``root``, in the order of their names. OSError where one cannot be read."""
+    seen: set[tuple[int, int]] = set()
+
+    def walk(directory: Path) -> Iterator[Path]:
+        facts = directory.stat()
+        if (facts.st_dev, facts.st_ino) in seen:
+            return  # a link that leads back
+        seen.add((facts.st_dev, facts.st_ino))
+        is_maildir = bool(parts_of(directory))
+        if is_maildir:
+            yield directory
+        with os.scandir(directory) as entries:
+            names = sorted(entry.name for entry in entries if entry.is_dir())
+        for name in names:
+            if not is_maildir or name not in PARTS or parts_of(directory / name):
+                yield from walk(directory / name)
+
+    yield from walk(root)
+
+
+def parts_of(directory: Path) -> list[Path]:
+    """The directories of a Maildir that hold its messages, new ones first; none where it is no Maildir."""
+    found = [directory / name for name in MESSAGES]
+    # A folder may be called "new", too.
+    return [path for path in found if path.is_dir() and not any((path / name).is_dir() for name in MESSAGES)]
+
+
+def _encoded(level: str) -> bytes:
+    from imapclient import imap_utf7  # heavy, and the INBOX needs none
+
+    octets: bytes = imap_utf7.encode(level)
+    return octets
+
+
+def _escaped(level: str) -> str:
+    return "".join(_ESCAPES.get(char, char) for char in level)
+
+
+def _decoded(level: str) -> str:
+    from imapclient import imap_utf7
+
+    octets = os.fsencode(level)
+    try:
+        text = imap_utf7.decode(octets)
+        level = text if imap_utf7.encode(text) == octets else level
+    except ValueError:
+        pass  # another program wrote UTF-8
+    return display(re.sub(r"\\(2e|2f|5c)", lambda found: chr(int(found[1], 16)), level), 1000)
