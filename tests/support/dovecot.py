@@ -259,6 +259,16 @@ class Dovecot(MailServer):
             self._own_directory(made)
         return folder
 
+    def maildir(self, user: str) -> Path:
+        """The Maildir of a user, for somebody else to write to; call ``adopt`` before the server reads it."""
+        return self._maildir(user, "INBOX")
+
+    def adopt(self, root: Path) -> None:
+        """Gives the mail that stands there to the user that the server runs as."""
+        for path in [root, *root.rglob("*")]:
+            if path.suffix != ".sqlite" and path.name != "popferry":
+                os.chown(path, self._uid, self._gid)
+
     def _own_directory(self, path: Path) -> None:
         if path not in self._known:
             self._known.add(path)
