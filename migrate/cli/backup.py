@@ -14,7 +14,7 @@ from ..config import FILES, Job, default_state_path
 from ..errors import Exit, StoreError, UsageError
 from ..model import Endpoint, Protocol, Tls, display
 from ..rules.choose import Chosen
-from ..stores.mbox import below
+from ..stores.disk import below
 from .face import Face
 from .migrate import RunJob, job_of, start
 

@@ -9,7 +9,6 @@ DIR/INBOX/pruned.index          one for each file that a person has deleted (sto
 from .appender import MboxAppender
 from .check import check, there_is
 from .compress import Compressed, compress
-from ..disk import below
 from .folder import LAYOUTS, find_lost
 from .prune import Old, Rule, Spared, has_periods, prune
 from .reader import MboxReader, is_backup
@@ -22,7 +21,6 @@ __all__ = [
     "Old",
     "Rule",
     "Spared",
-    "below",
     "check",
     "compress",
     "find_lost",
