@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...model import MailboxName
-from ..mbox.disk import LOST_AND_FOUND
+from ..disk import LOST_AND_FOUND
 from . import imap_backup
 from .formats import MBOX_SUFFIXES, Kind
 from .stream import unpacked_name
