@@ -399,6 +399,15 @@ def test_a_batch_of_which_some_are_whole_keeps_these(fresh: Callable[[], Path], 
     assert checked(root)[0] == []
 
 
+def test_a_file_that_is_gone_is_named_once_and_the_others_are_proved(fresh: Callable[[], Path]) -> None:
+    root = fresh()
+    (root / "INBOX" / "2026-11.mbox").unlink()
+    (finding,), read = checked(root)
+    assert (finding.file, finding.uid) == ("INBOX/2026-11.mbox", 1)
+    assert finding.what == "missing: the whole file, messages in it: 20, uids 1 to 20"
+    assert (read.files, read.messages) == (2, 40)
+
+
 # --- directories that are links, or cannot be read --------------------------------------------
 
 

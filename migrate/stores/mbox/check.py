@@ -48,7 +48,7 @@ def check(root: Path, *, sleep: Callable[[float], None] = time.sleep) -> Generat
                 yield from _record_faults(part, name)
             if part.has_index:
                 yield from _index_faults(part, name, last)
-                yield from _message_faults(part, name, size)
+                yield from _message_faults(part, name, size) if part.exists() else _lost_file(part, name)
                 last = part.last if part.index.reached <= part.index.end else None
             yield from _strangers(part, name, size)
             part.forget()  # the indexes of a large backup are not held all at once
@@ -97,6 +97,15 @@ def _gap(name: str, after: int, last: int) -> Iterator[Finding]:
     if after != last:
         low, high = sorted((after, last))
         yield Finding(name, None, low + 1, "", f"missing: uids {low + 1} to {high}, before this file")
+
+
+def _lost_file(part: Part, name: str) -> Iterator[Finding | Step]:
+    """Named once, however many messages it had."""
+    uids = part.index.uids
+    if uids:
+        what = f"missing: the whole file, messages in it: {len(uids):,}, uids {uids[0]} to {uids[-1]}"
+        yield Finding(name, None, uids[0], "", what)
+        yield Step(len(uids), 0)
 
 
 def _message_faults(part: Part, name: str, size: int) -> Iterator[Finding | Step]:
