@@ -225,7 +225,7 @@ def test_a_thunderbird_profile_gives_its_folders_and_no_deleted_message(root: Pa
     assert read(root).by_mailbox()["pop.example.org/Inbox/Work"] == 1
     assert found.octets()[0] == MARKS % (1, 1, 0) + letter(1), "lines end as mail has it"
     assert found.notices == [
-        '"Inbox": 2 messages that Thunderbird had deleted, and not yet removed from the file, are left out '
+        '"Inbox": messages that Thunderbird had deleted, and not yet removed from the file, are left out: 2 '
         f"(the first at offset {len(kept(1))})"
     ]
 
@@ -302,6 +302,19 @@ def test_a_damaged_emlx_gives_its_message_and_is_named(root: Path, read: Callabl
     assert found.octets() == [letter(1)]
     (notice,) = found.notices
     assert notice.startswith('"1.emlx": its ')
+
+
+def test_a_property_list_in_the_text_of_a_message_is_not_that_of_the_file(
+    root: Path, read: Callable[..., Read]
+) -> None:
+    whole = emlx(b"", flags=1)
+    text = b"Subject: my settings\r\n\r\n" + crlf(whole[whole.index(b"<?xml") :]) + b"That is all.\r\n"
+    octets = lf(text)
+    (root / "1.emlx").write_bytes(b"%-10d\n" % len(octets) + octets)
+    (root / "2.emlx").write_bytes(emlx(text, flags=1))
+    found = read(root)
+    assert found.octets() == [text, text]
+    assert found.notices == ['"1.emlx": its property list is missing: flags and date come from the header']
 
 
 def test_what_apple_mail_took_out_of_a_message_is_set_aside(root: Path, read: Callable[..., Read]) -> None:

@@ -14,10 +14,11 @@ def emlx(stream: Stream) -> Scan:
     size = stream.size or 0
     tail_at = max(0, size - PLIST_OCTETS)
     tail = b"".join(stream.blocks(tail_at, size))
-    at = plist_at(tail)
+    counted = count_of(stream.head[:COUNT_OCTETS])
+    # A message that ends with the file has no property list behind it, though one may be its text.
+    at = None if counted is not None and sum(counted) == size else plist_at(tail)
     plist = b"" if at is None else tail[at:]
     limit = size if at is None else tail_at + at
-    counted = count_of(stream.head[:COUNT_OCTETS])
     start, end = (0, limit) if counted is None else (counted[0], sum(counted))
     # Right where nothing but empty lines stands between the message and its property list.
     gap = b"".join(stream.blocks(end, limit)) if limit - PLIST_OCTETS < end <= limit else b"?"

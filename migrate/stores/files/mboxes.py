@@ -75,13 +75,13 @@ def mbox(stream: Stream, *, quoting: Quoting = Quoting.UNKNOWN, flags: dict[int,
         yield None if segment is None else _found(segment, quoting, flags or {}, sums)
     if sums.expunged:
         yield Told(
-            f"{len(sums.expunged):,} messages that Thunderbird had deleted, and not yet removed from the file, "
-            f"are left out (the first at offset {sums.expunged[0]:,})"
+            "messages that Thunderbird had deleted, and not yet removed from the file, are left out: "
+            f"{len(sums.expunged):,} (the first at offset {sums.expunged[0]:,})"
         )
     if sums.quoted:
         yield Told(
-            f'{sums.quoted:,} lines begin with ">From " and stay as they are (the first in the message at offset '
-            f'{sums.quoted_at:,}): nothing proves that a ">" was added'
+            f'lines that begin with ">From " stay as they are: {sums.quoted:,} (the first in the message at offset '
+            f'{sums.quoted_at:,}); nothing proves that a ">" was added'
         )
 
 
