@@ -10,10 +10,9 @@ from ..errors import MessageError
 from ..events import Altered, SetAside, Verified
 from ..model import Checkpoint, Fingerprint, MailboxName, Stage, Verify
 from ..rules.dedupe import Digester
-from ..rules.fidelity import compare
 from .pump import Pump
 from .run import Run, Steps, uidl_text
-from .verdict import DIFFERENT, judge, set_aside, settled_digester
+from .verdict import DIFFERENT, is_anothers, judge, set_aside, settled_digester
 
 SAMPLE = 32  # of so many messages about one is read back whole
 CHUNK = 100
@@ -142,8 +141,8 @@ class Prover:
             if outcome.error is not None:
                 self.pump.fail(outcome.error)
                 return
-            others = [one.row for one in outcome.value.get(served.key.index, ()) if one.row and one.row.id != row.id]
-            if any(one.fingerprint is not None and compare(one.fingerprint, served).is_same for one in others):
+            rows = (one.row for one in outcome.value.get(served.key.index, ()) if one.row)
+            if is_anothers(served, row, rows):
                 self._not_there(row)
             else:
                 self._refuse(row, DIFFERENT)

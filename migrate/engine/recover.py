@@ -22,7 +22,7 @@ from ..rules.dedupe import INDEX_FIELDS, index_of
 from ..rules.fidelity import compare
 from .proof import prove_rest
 from .run import Run, Steps, uidl_text
-from .verdict import DIFFERENT, MISSING, set_aside, settled_digester
+from .verdict import DIFFERENT, MISSING, is_anothers, set_aside, settled_digester
 
 SCAN_CHUNK = 2000  # messages whose headers are asked for at once
 READ_CHUNK = 50  # messages read back at once
@@ -137,7 +137,7 @@ def claim(run: Run, mailbox: MailboxName, *, is_final: bool = False) -> Steps[in
     rows = [row for row in rows if row.fingerprint is not None]
     if not rows:
         return 0
-    free, disputed = yield from _free_copies(run, mailbox, rows)
+    free, disputed, known = yield from _free_copies(run, mailbox, rows)
     status = run.mailboxes[mailbox]
     changed: list[Checkpoint] = []
     missing: list[Checkpoint] = []
@@ -155,11 +155,11 @@ def claim(run: Run, mailbox: MailboxName, *, is_final: bool = False) -> Steps[in
         else:
             missing.append(row)
     yield from _commit_all(run, changed)
-    altered = _take_altered([row for row in missing if row.stage in UNSURE], free, disputed, status)
+    altered = _take_altered([row for row in missing if row.stage in UNSURE], free, disputed, status, known)
     yield from _refuse(run, altered, DIFFERENT)
-    known = {row.id for row in altered}
+    told = {row.id for row in altered}
     if not is_final:
-        yield from _list_again(run, [row for row in missing if row.stage in UNSURE and row.id not in known])
+        yield from _list_again(run, [row for row in missing if row.stage in UNSURE and row.id not in told])
     return found
 
 
@@ -193,21 +193,25 @@ def _commit_all(run: Run, rows: Sequence[Checkpoint]) -> Steps[None]:
 
 # Copies that no row claims, by index and then by uid ascending: twins share an index.
 Free = dict[bytes, dict[int, Fingerprint]]
+Known = dict[bytes, list[Checkpoint]]  # rows by their index, whatever they claim
 
 
 def _free_copies(
     run: Run, mailbox: MailboxName, rows: Sequence[Checkpoint]
-) -> Steps[tuple[Free, dict[int, Checkpoint]]]:
+) -> Steps[tuple[Free, dict[int, Checkpoint], Known]]:
     """Copies at the destination that one of these rows may be: those that no row claims, and
-    those that a row set aside claims although other octets were found there, with that row."""
+    those that a row set aside claims although other octets were found there, with that row.
+    With all rows that go by the same indexes."""
     indexes = list({row.fingerprint.key.index for row in rows if row.fingerprint})
     uids: set[int] = set()
     disputed: dict[int, Checkpoint] = {}
+    known: Known = {}
     for start in range(0, len(indexes), 500):
         part = indexes[start : start + 500]
         found: dict[bytes, list[Candidate]] = yield from run.ask(
             lambda books, part=part: books.lookup(mailbox, part)  # type: ignore[misc]
         )
+        known.update((index, [one.row for one in candidates if one.row]) for index, candidates in found.items())
         for one in (candidate for candidates in found.values() for candidate in candidates):
             if one.row is None and one.uid is not None:
                 uids.add(one.uid)
@@ -216,7 +220,7 @@ def _free_copies(
     free: Free = defaultdict(dict)
     for uid, served in (yield from read_back(run, mailbox, sorted(uids | disputed.keys()))).items():
         free[served.key.index][uid] = served
-    return free, disputed
+    return free, disputed, known
 
 
 def read_back(run: Run, mailbox: MailboxName, uids: Sequence[int]) -> Steps[dict[int, Fingerprint]]:
@@ -270,12 +274,13 @@ def _take(row: Checkpoint, free: Free, low: int, *, is_exact: bool) -> int | Non
 
 
 def _take_altered(
-    rows: Sequence[Checkpoint], free: Free, disputed: Container[int], status: MailboxStatus
+    rows: Sequence[Checkpoint], free: Free, disputed: Container[int], status: MailboxStatus, known: Known
 ) -> list[Checkpoint]:
     """Those rows with a copy that came since their intent, goes by their index, and holds other octets; with its uid.
 
     A server that adds header lines made it of ours: sent again, it would be there twice, and altered again. What was
-    changed least goes first: copies of the same content, then others.
+    changed least goes first: copies of the same content, then others. What is another message of ours with the same
+    index, as it was sent, is a second copy of that one and none of this.
     """
     found: dict[int, Checkpoint] = {}
     for is_close in (True, False):
@@ -285,7 +290,8 @@ def _take_altered(
             copies = free.get(row.fingerprint.key.index, {})
             for uid, copy in copies.items():
                 is_fit = copy.key == row.fingerprint.key or not is_close
-                if is_fit and uid >= (row.uidnext or 1) and uid not in disputed:
+                is_fit = is_fit and uid >= (row.uidnext or 1) and uid not in disputed
+                if is_fit and not is_anothers(copy, row, known.get(copy.key.index, ())):
                     found[row.id] = replace(row, stage=Stage.APPENDED, uid_dest=uid)
                     del copies[uid]
                     break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -33,6 +34,12 @@ def judge(row: Checkpoint, served: Fingerprint | None) -> tuple[str, ...] | Mess
         return fidelity.changes
     # Another message altogether: the uid we were told was never ours.
     return DIFFERENT if served.key.index == row.fingerprint.key.index else MISSING
+
+
+def is_anothers(copy: Fingerprint, row: Checkpoint, known: Iterable[Checkpoint]) -> bool:
+    """Whether the copy is the message of another of these rows."""
+    others = (one.fingerprint for one in known if one.id != row.id)
+    return any(sent is not None and compare(sent, copy).is_same for sent in others)
 
 
 def set_aside(row: Checkpoint, error: MessageError, message: Message | None, session: int | None) -> Checkpoint:

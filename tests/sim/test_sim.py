@@ -63,6 +63,7 @@ def test_a_second_machine_that_stood_still_since_any_step_doubles_nothing(steps:
         "single-nouids 492267077 LAG@0.29 LAG@0.46",  # the same, of a server that names no uids
         "dedupe-same-id 801193202 NO@0.41 LAG@0.43",  # a message of the same Message-ID stood at an invented uid
         "dedupe-same-id 61591824 LAG@0.36 DELAY@1.72 LAG@1.16",
+        "dedupe-same-id 725214525 LIE@0.21 LATE@0.41 CRASH@1.45",  # a second copy was taken for an altered one
         "uidl-change 3 LIE@0.43 DELAY@1.28",  # a row to be sent from the spool did not take its next new name
     ],
 )
