@@ -39,6 +39,7 @@ class Run:
     has_worked: bool = False  # both ends were reached and the source was listed
     deletion_off: str = ""  # why nothing may be deleted in this run; empty: it may
     source: SourceFacts | None = None
+    shown: tuple[int, int] | None = None  # messages and octets of a source that hides nothing (session.note_shown)
     dest: DestFacts | None = None
     lanes: tuple[int, ...] = (0,)
     has_settled: bool = False  # in this pass: what an earlier run had under way has arrived, or never will

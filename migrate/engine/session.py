@@ -88,6 +88,25 @@ def may_quit(run: Run) -> Steps[bool]:
     return not (yield from run.ask(lambda books: books.retrieved_unsafe(run.session)))
 
 
+def note_shown(run: Run, listing: ListingFacts) -> None:
+    """Remembers what this session showed, where a next one that counts the same will show nothing else.
+
+    Most of it was copied before and is shown all the same, so the source does not hide what was fetched. Where something
+    is to be deleted, the next listing tells what became of it.
+    """
+    assert run.source is not None
+    is_plain = run.source.messages == listing.messages < 2 * listing.done and not listing.unsure
+    run.shown = (run.source.messages, run.source.octets) if is_plain and not run.wants_deletion else None
+
+
+def shows_the_same(run: Run) -> Steps[bool]:
+    """Whether the source has as many messages and octets as in the session before, which left nothing to do."""
+    assert run.source is not None
+    if run.shown != (run.source.messages, run.source.octets):
+        return False
+    return not (yield from run.ask(lambda books: books.next_work(1, 0)))
+
+
 def may_list_again(run: Run, *, has_achieved: bool, has_deleted: bool) -> Steps[bool]:
     """A listing may be capped: it is asked for again until a session achieves nothing more."""
     assert run.source is not None

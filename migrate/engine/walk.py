@@ -20,7 +20,16 @@ from .proof import prove_rest
 from .recover import NOT_SEEN_YET, claim, give_up, look_at, look_for_doubles, not_placed, recover, scan, settle
 from .release import confirm, release
 from .run import DAY_S, Run, Steps, Stopped, said
-from .session import check_baseline, check_listing, may_list_again, may_quit, open_source, take_listing
+from .session import (
+    check_baseline,
+    check_listing,
+    may_list_again,
+    may_quit,
+    note_shown,
+    open_source,
+    shows_the_same,
+    take_listing,
+)
 from .transfer import Transfer
 
 RETRIES = 5  # passes that achieve nothing before the run gives up
@@ -129,6 +138,7 @@ def _one_pass(run: Run) -> Steps[None]:
     run.taken.clear()
     run.mailboxes.clear()
     run.uses_spool = False
+    run.shown = None
     yield from check_baseline(run)
     yield from _open_destination(run)
     if run.policy.dry_run:
@@ -169,6 +179,9 @@ def _one_session(run: Run) -> Steps[bool]:
     before = run.achieved
     yield from open_source(run, may_release=run.wants_deletion)
     run.check_stop()
+    if (yield from shows_the_same(run)):
+        yield from run.do(CloseSource(quit=True))
+        return False
     known = list(run.mailboxes)
     yield from _look_at_others(run)
     for mailbox in known:
@@ -176,6 +189,7 @@ def _one_session(run: Run) -> Steps[bool]:
         yield from scan(run, mailbox)
     listing = yield from take_listing(run)
     yield from check_listing(run, listing)
+    note_shown(run, listing)
     run.has_worked = True
     yield from _open_lanes(run, listing.open)
     yield from _copy(run)

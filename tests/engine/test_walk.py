@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,79 @@ def test_the_source_is_listed_again_until_a_session_achieves_nothing(between: Be
     assert sum(isinstance(command, ListSource) for command in between.sent) == 2
     assert between.migrate() is Exit.OK
     assert sum(isinstance(command, ListSource) for command in between.sent) == 1
+
+
+def after_the_first_session(between: Between, change: Callable[[], None]) -> None:
+    """Does this once, when the source is let go of."""
+
+    def on_command(command: Command) -> None:
+        if isinstance(command, CloseSource) and command.quit:
+            between.on_command = lambda command: None
+            change()
+
+    between.on_command = on_command
+
+
+def sessions(between: Between) -> tuple[int, int]:
+    """How often the source was opened, and listed, in the last run."""
+    return tuple(sum(isinstance(one, kind) for one in between.sent) for kind in (OpenSource, ListSource))  # type: ignore[return-value]
+
+
+def test_a_source_that_counts_what_it_counted_is_not_listed_once_more(between: Between) -> None:
+    between.migrate()
+    between.maildrop.deliver(letter(50))
+    assert between.migrate() is Exit.OK
+    assert sessions(between) == (2, 1)
+    assert between.stored() == between.source()
+
+
+def test_what_arrives_while_a_night_copies_is_copied_too(between: Between) -> None:
+    between.migrate()
+    between.maildrop.deliver(letter(50))
+    after_the_first_session(between, lambda: between.maildrop.deliver(letter(51)))
+    assert between.migrate() is Exit.OK
+    assert sessions(between) == (3, 2)
+    assert between.stored() == between.source()
+
+
+def test_as_many_messages_of_other_sizes_are_listed(between: Between) -> None:
+    between.migrate()
+    between.maildrop.deliver(letter(50))
+
+    def replace_one() -> None:
+        del between.maildrop.mails[0]
+        between.maildrop.deliver(letter(51, body=b" and more"))
+
+    after_the_first_session(between, replace_one)
+    assert between.migrate() is Exit.OK
+    assert sessions(between)[1] == 2
+    assert not between.source() - between.stored()
+
+
+def test_a_source_most_of_which_was_new_is_listed_again_though_it_counts_the_same(between: Between) -> None:
+    """It may hide what was fetched, and show as many others."""
+    between.migrate()
+    for number in range(50, 54):  # as many as were there
+        between.maildrop.deliver(letter(number))
+
+    def hide() -> None:
+        mails = between.maildrop.mails
+        hidden = [len(mail.octets) for mail in mails[4:]]
+        del mails[4:]
+        for number, octets in enumerate(hidden, 60):
+            between.maildrop.deliver(letter(number, body=b"x" * (octets - len(letter(number)))))
+
+    after_the_first_session(between, hide)
+    assert between.migrate() is Exit.OK
+    assert sessions(between)[1] > 1
+    assert not between.source() - between.stored()
+
+
+def test_a_run_that_deletes_lists_again_what_counts_the_same(between: Between) -> None:
+    between.migrate()
+    between.maildrop.deliver(letter(50))
+    assert between.migrate(delete_after_s=DAY_S) is Exit.OK
+    assert sessions(between) == (2, 2)
 
 
 def test_a_limit_ends_the_run_after_the_session_that_reached_it(between: Between) -> None:
