@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import cases, peers, rungs, runs
+from . import cases, nights, peers, rungs, runs
 from .ground import Ground, write_appends
 from .mail import SETS, MailSet
 from .report import Beside, Row, chart, peer_table, table
@@ -211,6 +211,7 @@ CASES: dict[str, Measure] = {
     "refusal": cases.refusals,
     "listing": cases.listings,
     "scan": cases.scans,
+    "nights": nights.measure,
 }
 
 

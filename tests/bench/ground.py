@@ -97,9 +97,15 @@ class Ground:
         """The stream that asks POP3 for all messages."""
         return self._file(f"retr.{count}", "".join(f"RETR {n}\r\n" for n in range(1, count + 1)) + "QUIT\r\n")
 
-    def list_all(self) -> Path:
-        """The stream that asks POP3 what there is."""
-        return self._file("list", "STAT\r\nUIDL\r\nLIST\r\nQUIT\r\n")
+    def list_all(self, last: range = range(0)) -> Path:
+        """The stream that asks POP3 what there is, and for the messages of these numbers."""
+        retrieved = "".join(f"RETR {n}\r\n" for n in last)
+        return self._file("list", f"STAT\r\nUIDL\r\nLIST\r\n{retrieved}QUIT\r\n")
+
+    def list_mailbox(self, last: range = range(0)) -> Path:
+        """The same of IMAP, for the mailbox that the preamble selected."""
+        fetched = f"x FETCH {last.start}:{last.stop - 1} BODY.PEEK[]\r\n" if last else ""
+        return self._file("list", f"x FETCH 1:* (UID RFC822.SIZE)\r\n{fetched}x LOGOUT\r\n")
 
     def _file(self, name: str, text: str) -> Path:
         path = self.directory / name

@@ -1,7 +1,8 @@
-"""The tools that Debian packages, each on its half of the job: POP3 to Maildir, or Maildir to IMAP.
+"""The tools that Debian packages, each on its half of the job: POP3 to Maildir, or Maildir to IMAP; and as keepers of
+a nightly backup: POP3 to mbox, or IMAP to Maildir.
 
-Each gets a directory of its own in memory and a configuration that asks for the same: everything, nothing deleted,
-no line added. A peer that is not installed is named and left out.
+Each gets a directory of its own and a configuration that asks for the same: everything that it has not fetched yet,
+nothing deleted, no line added. A peer that is not installed is named and left out.
 """
 
 from __future__ import annotations
@@ -12,10 +13,16 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from .ground import PATIENCE_S, Ground
 from .runs import Measured
+
+
+class Failed(RuntimeError):
+    """A peer did not do what it was to do. Seen: getmail 6.18.11 misses the end of its own child, when busy."""
+
 
 Configure = Callable[[Path, int, str], list[str]]  # (directory, port, user) -> the command
 
@@ -41,7 +48,9 @@ class Peer:
         return next((word.partition("+")[0].strip(",.") for word in words if word[0].isdigit()), "?")
 
 
-def _mpop(place: Path, port: int, user: str) -> list[str]:
+def _mpop(place: Path, port: int, user: str, delivery: str = "maildir") -> list[str]:
+    if delivery == "maildir":
+        _maildir(place / "mail")
     return _with_config(
         place,
         "mpoprc",
@@ -54,16 +63,23 @@ password secret
 auth user
 tls off
 keep on
-only_new off
+only_new on
 received_header off
-delivery maildir {_maildir(place / "mail")}
+delivery {delivery} {place / "mail"}
 uidls_file {place}/uidls
 """,
         lambda config: ["mpop", f"--file={config}", "--quiet", "a"],
     )
 
 
-def _getmail(place: Path, port: int, user: str) -> list[str]:
+def _getmail(place: Path, port: int, user: str, delivery: str = "Maildir") -> list[str]:
+    mail = place / "mail"
+    if delivery == "Maildir":
+        _maildir(mail)
+    else:
+        mail.touch()
+    for known in place.glob("oldmail-*"):  # its name tells the port, which a slow line changes
+        known.rename(place / f"oldmail-127.0.0.1-{port}-{user}")
     return _with_config(
         place,
         "getmailrc",
@@ -75,10 +91,10 @@ port = {port}
 username = {user}
 password = secret
 [destination]
-type = Maildir
-path = {_maildir(place / "mail")}/
+type = {delivery}
+path = {mail}{"/" * mail.is_dir()}
 [options]
-read_all = true
+read_all = false
 delete = false
 delivered_to = false
 received = false
@@ -97,16 +113,19 @@ def _as_nobody(place: Path) -> list[str]:
     return ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"]
 
 
-def _fetchmail(place: Path, port: int, user: str) -> list[str]:
+def _fetchmail(place: Path, port: int, user: str, delivery: str = "bsmtp") -> list[str]:
     config = f"""\
-poll 127.0.0.1 service {port} protocol POP3 auth password
-  username "{user}" password "secret" keep fetchall no rewrite sslproto ""
+poll 127.0.0.1 service {port} protocol POP3 uidl auth password
+  username "{user}" password "secret" keep no rewrite sslproto ""
 """
-    more = ["--bsmtp", str(place / "mail"), "--idfile", str(place / "ids"), "--pidfile", str(place / "pid")]
+    mail = place / "mail"
+    # It knows no mbox: formail, which is made for that, gives a message its From_ line.
+    given = ["--bsmtp", str(mail)] if delivery == "bsmtp" else ["--mda", f"formail >> {mail}"]
+    more = [*given, "--idfile", str(place / "ids"), "--pidfile", str(place / "pid")]
     return _with_config(place, "fetchmailrc", config, lambda path: ["fetchmail", "-f", str(path), "--silent", *more])
 
 
-def _mbsync(place: Path, port: int, user: str) -> list[str]:
+def _mbsync(place: Path, port: int, user: str, sync: str = "PushNew") -> list[str]:
     return _with_config(
         place,
         "mbsyncrc",
@@ -127,7 +146,8 @@ SubFolders Verbatim
 Channel c
 Far :far:
 Near :near:
-Sync PushNew
+Sync {sync}
+Create Near
 SyncState {place}/state-
 """,
         lambda config: ["mbsync", "-q", "-c", str(config), "c"],
@@ -173,25 +193,68 @@ UPLOADERS = (
     Peer("offlineimap3", "offlineimap3", "offlineimap", ("--version",), _offlineimap, is_slow=True),
 )
 
+# What keeps a backup of POP3 in one mbox file, and of IMAP in a Maildir. A slow one begins with a list of what it
+# fetched before.
+KEEPERS = (
+    Peer("mpop", "mpop", "mpop", ("--version",), partial(_mpop, delivery="mbox")),
+    Peer("getmail6", "getmail6", "getmail", ("--version",), partial(_getmail, delivery="Mboxrd"), is_slow=True),
+    Peer("fetchmail", "fetchmail", "fetchmail", ("--version",), partial(_fetchmail, delivery="mda"), is_slow=True),
+)
+MIRROR = Peer("mbsync", "isync", "mbsync", ("--version",), partial(_mbsync, sync="PullNew"))
+
 
 def fetch(peer: Peer, ground: Ground, port: int, user: str, count: int) -> Measured:
     """A fetcher takes all ``count`` messages of this user."""
-    place = _fresh(ground, peer)
+    place = _fresh(ground.directory / peer.name)
     measured = _run(peer.configure(place, port, user), place)
-    mail = place / "mail"
-    if mail.is_dir():
-        got = sum(1 for one in (*(mail / "new").iterdir(), *(mail / "cur").iterdir()))
-    else:  # BSMTP
-        got = mail.read_bytes().count(b"\nDATA") if mail.exists() else 0
-    if got != count:
-        raise RuntimeError(f"{peer.name} fetched {got} of {count}")
+    check(peer.name, _count(place / "mail", b"\nDATA"), count)
     shutil.rmtree(place)
     return measured
 
 
+def keep(peer: Peer, place: Path, port: int, user: str, count: int) -> Measured:
+    """One night: what is new comes into the directory, which stays. ``count``: so many messages it holds then."""
+    place.mkdir(mode=0o700, exist_ok=True)
+    measured = _run(peer.configure(place, port, user), place)
+    check(peer.name, kept(place), count)
+    return measured
+
+
+def remember(peer: Peer, place: Path, port: int, user: str, uidls: Iterable[bytes]) -> None:
+    """Makes the directory of a peer that has fetched these, by the list that it keeps."""
+    place.mkdir(mode=0o700)
+    name, line = {
+        "getmail6": (f"oldmail-127.0.0.1-{port}-{user}", b"%b\0001500000000\n"),
+        "fetchmail": ("ids", f"{user}@127.0.0.1 %b\n".encode()),
+    }[peer.name]
+    path = place / name
+    path.write_bytes(b"".join(line % uidl for uidl in uidls))
+    path.chmod(0o600)
+
+
+def kept(place: Path) -> int:
+    """The messages in the mbox files or the Maildir below a directory."""
+    mails = [place / "mail"] if (place / "mail").exists() else list(place.rglob("*.mbox")) or [place / "INBOX"]
+    return sum(_count(mail, b"\nFrom ") for mail in mails)
+
+
+def _count(mail: Path, mark: bytes) -> int:
+    """Messages in a Maildir, or in a file in which a mark stands before each."""
+    if mail.is_dir():
+        return sum(1 for one in (*(mail / "new").iterdir(), *(mail / "cur").iterdir()))
+    octets = mail.read_bytes() if mail.exists() else b""
+    return (b"\n" + octets).count(mark)
+
+
+def check(name: str, got: int, count: int) -> None:
+    """Nothing is worth measuring that did not arrive, or came twice."""
+    if got != count:
+        raise Failed(f"{name} has {got} messages, and should have {count}")
+
+
 def upload(peer: Peer, ground: Ground, port: int, messages: Iterable[bytes]) -> Measured:
     """An uploader puts a Maildir with these messages into an empty INBOX."""
-    place = _fresh(ground, peer)
+    place = _fresh(ground.directory / peer.name)
     folder = _maildir(place / "INBOX") / "cur"
     count = 0
     for count, octets in enumerate(messages, start=1):
@@ -215,12 +278,11 @@ def _run(command: list[str], place: Path) -> Measured:
     )
     seconds = time.monotonic() - began
     if done.returncode != 0:
-        raise RuntimeError(f"{command[0]} ended with {done.returncode}: {done.stdout[-500:]}{done.stderr[-1000:]}")
+        raise Failed(f"{command[0]} ended with {done.returncode}: {done.stdout[-500:]}{done.stderr[-1000:]}")
     return Measured(seconds, seconds)
 
 
-def _fresh(ground: Ground, peer: Peer) -> Path:
-    place = ground.directory / peer.name
+def _fresh(place: Path) -> Path:
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(mode=0o700)
     return place

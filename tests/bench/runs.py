@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .ground import PATIENCE_S, Ground
@@ -42,9 +42,15 @@ def limit(ground: Ground, ports: list[int], user: str, count: int, stream: Path,
     return Measured(seconds, seconds)
 
 
-def raw_listing(ground: Ground, port: int, user: str) -> Measured:
-    """STAT, UIDL, LIST and QUIT in one flight; all that comes back is thrown away."""
-    seconds = ground.send(((port, ground.pop3_preamble(user), ground.list_all()),))
+def raw_listing(ground: Ground, port: int, user: str, last: range = range(0)) -> Measured:
+    """STAT, UIDL, LIST, RETR of these numbers and QUIT in one flight; all that comes back is thrown away."""
+    seconds = ground.send(((port, ground.pop3_preamble(user), ground.list_all(last)),))
+    return Measured(seconds, seconds)
+
+
+def raw_mailbox(ground: Ground, port: int, user: str, last: range = range(0)) -> Measured:
+    """The same of IMAP's INBOX: uid and size of every message, and the octets of these."""
+    seconds = ground.send(((port, ground.imap_preamble(user), ground.list_mailbox(last)),))
     return Measured(seconds, seconds)
 
 
@@ -64,15 +70,34 @@ def popferry(
     else nobody so far, who is forgotten. ``code``: how it has to end.
     """
     dest = new or ground.new_user()
-    state = _state(ground, user, dest)
-    facts = ground.directory / "facts.json"
     suffix = "s" if tls else "+insecure"
-    command = [
-        *(sys.executable, "-m", "tests.bench.timed", str(facts), "migrate", "-q"),
-        *(f"pop3{suffix}://{user}@localhost:{ports[0]}", f"imap{suffix}://{dest}@localhost:{ports[1]}/INBOX"),
+    done = _popferry(
+        ground,
+        *(
+            "migrate",
+            f"pop3{suffix}://{user}@localhost:{ports[0]}",
+            f"imap{suffix}://{dest}@localhost:{ports[1]}/INBOX",
+        ),
         *("--source-password", "env:OLD_PASSWORD", "--dest-password", "env:NEW_PASSWORD"),
-        *("--state", str(state), *options),
-    ]
+        *("--state", str(_state(ground, user, dest)), *options),
+        code=code,
+    )
+    check(ground, dest, count)
+    if not new:
+        ground.forget(dest)
+        forget_state(ground, user, dest)
+    return done
+
+
+def backup(ground: Ground, source: str, directory: Path) -> Measured:
+    """One night of an endpoint, into a directory that stays. Its seconds are those of the whole command: of a night
+    the start of Python is a part."""
+    done = _popferry(ground, "backup", source, str(directory), "--source-password", "env:OLD_PASSWORD")
+    return replace(done, seconds=done.whole_s)
+
+
+def _popferry(ground: Ground, command: str, *arguments: str, code: int = 0) -> Measured:
+    facts = ground.directory / "facts.json"
     trusted = ground.directory / "trusted.pem"
     trusted.write_bytes(ground.source.ca_file.read_bytes() + ground.dest.ca_file.read_bytes())
     environment = {
@@ -81,19 +106,24 @@ def popferry(
         "NEW_PASSWORD": "secret",
         "SSL_CERT_FILE": str(trusted),
         "XDG_STATE_HOME": str(ground.disk),
+        "PYTHONPYCACHEPREFIX": str(ground.directory / "pycache"),  # as it is where popferry is installed
     }
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     began = time.monotonic()
     done = subprocess.run(
-        command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE_S
+        [sys.executable, "-m", "tests.bench.timed", str(facts), command, "-q", *arguments],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
     )
+    whole_s = time.monotonic() - began
     if done.returncode != code:
         raise RuntimeError(f"popferry ended with {done.returncode}: {done.stdout[-500:]}{done.stderr[-2000:]}")
     told = json.loads(facts.read_text())
-    check(ground, dest, count)
-    if not new:
-        ground.forget(dest)
-        forget_state(ground, user, dest)
-    return Measured(told["end_s"] - told["first_s"], told["end_s"] - began, told["cpu_s"], told["peak_mb"])
+    return Measured(told["end_s"] - told["first_s"], whole_s, told["cpu_s"], told["peak_mb"])
 
 
 def forget_state(ground: Ground, user: str, dest: str) -> None:
