@@ -221,7 +221,7 @@ def test_the_source_is_listed_again_until_a_session_achieves_nothing(between: Be
     assert sum(isinstance(command, ListSource) for command in between.sent) == 1
 
 
-def after_the_first_session(between: Between, change: Callable[[], None]) -> None:
+def after_the_first_session(between: Between, change: Callable[[], object]) -> None:
     """Does this once, when the source is let go of."""
 
     def on_command(command: Command) -> None:
