@@ -399,13 +399,18 @@ def test_a_batch_of_which_some_are_whole_keeps_these(fresh: Callable[[], Path], 
     assert checked(root)[0] == []
 
 
-def test_a_file_that_is_gone_is_named_once_and_the_others_are_proved(fresh: Callable[[], Path]) -> None:
+def test_a_file_that_is_gone_is_named_once_and_the_others_are_proved_and_restored(
+    fresh: Callable[[], Path], tmp_path: Path
+) -> None:
     root = fresh()
     (root / "INBOX" / "2026-11.mbox").unlink()
     (finding,), read = checked(root)
     assert (finding.file, finding.uid) == ("INBOX/2026-11.mbox", 1)
     assert finding.what == "missing: the whole file, messages in it: 20, uids 1 to 20"
     assert (read.files, read.messages) == (2, 40)
+    found = list(served(root, tmp_path / "spill"))
+    assert [octets for octets in found if isinstance(octets, bytes)] == ODD[20:40]
+    assert sum(isinstance(error, MessageError) for error in found) == 20
 
 
 # --- directories that are links, or cannot be read --------------------------------------------

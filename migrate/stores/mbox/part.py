@@ -80,10 +80,12 @@ class Part:
             return self._unpacked().size if self.packed_path.exists() else 0
 
     def read(self, start: int, end: int) -> Iterator[bytes]:
-        """The octets of the mbox file between, in blocks; fewer where it is shorter, or was damaged once compressed."""
-        if self.path.exists() or not self.exists():
-            return disk.read(self.path, start, end)
-        return self._unpacked().read(start, end)
+        """The octets of the mbox file between, in blocks; fewer where it is short, gone, or damaged once compressed."""
+        try:
+            yield from disk.read(self.path, start, end)
+        except FileNotFoundError:
+            if self.packed_path.exists():
+                yield from self._unpacked().read(start, end)
 
     def _unpacked(self) -> packed.Packed:
         if self._packed is None:
