@@ -124,20 +124,23 @@ def job_of(options: argparse.Namespace) -> Job:
     dest = _pinned(dest, options.dest_pin, "--dest-pin")
     if options.max_delete is not None and options.delete_after is None:
         raise UsageError("--max-delete limits --delete-after, which is not given; nothing would be deleted")
-    if (
-        source.path is not None
-        and dest.path is not None
-        and (source.path.is_relative_to(dest.path) or dest.path.is_relative_to(source.path))
-    ):
+    if source.path is not None and dest.path is not None and _are_nested(source.path.resolve(), dest.path.resolve()):
         raise UsageError("SOURCE and DEST are the same files: every message would be there twice")
     if source.path is not None and options.delete_after is not None:
         raise UsageError("--delete-after: nothing is ever deleted from files")
     if source.protocol is Protocol.IMAP:
         _check_imap_source(options)
+    policy = policy_of(options, source, dest)
+    is_same = source.protocol is dest.protocol is Protocol.IMAP and source.account == dest.account
+    if is_same and (policy.keeps_mailboxes or source.mailbox == policy.mailbox):
+        raise UsageError(
+            "SOURCE and DEST are the same account: what is copied would be there to be copied again",
+            hint="From one folder of it into another: write both, behind SOURCE and DEST.",
+        )
     return Job(
         source=source,
         dest=dest,
-        policy=policy_of(options, source, dest),
+        policy=policy,
         state_path=path_of(options.state, "--state") or default_state_path(source, dest),
         source_password=parse_secret_ref(options.source_password, side="source"),
         dest_password=parse_secret_ref(options.dest_password, side="destination"),
@@ -145,6 +148,10 @@ def job_of(options: argparse.Namespace) -> Job:
         trace_path=path_of(options.trace, "--trace"),
         log_path=path_of(options.log_file, "--log-file"),
     )
+
+
+def _are_nested(one: Path, other: Path) -> bool:
+    return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def _check_imap_source(options: argparse.Namespace) -> None:

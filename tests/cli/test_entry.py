@@ -139,6 +139,12 @@ WRONG: list[tuple[list[str], str, str]] = [
     (["migrate", "alice@gmail.com", DST], "SOURCE: an address alone", "pop3s://ADDRESS@SERVER"),
     (["migrate", DST, SRC], "DEST: a POP3 server takes no mail", "imaps://"),
     (["migrate", DST, DST, "--delete-after", "verified"], "nothing is deleted from an IMAP account", "yourself"),
+    *(
+        ([name, DST, more], "SOURCE and DEST are the same account", "From one folder of it into another")
+        for name in ("migrate", "verify", "rebuild")
+        for more in (DST, f"{DST}/Copy")
+    ),
+    (["migrate", f"{DST}/A", f"{DST.replace('imap.', 'IMAP.')}/A"], "are the same account", "write both"),
     (["migrate", SRC, DST], "--source-password: there is no terminal", "file:PATH"),
     (["migrate", SRC, DST, "--source-password", "env:POPFERRY_NONE"], "no variable POPFERRY_NONE", ""),
     (["migrate", SRC, DST, "--log-file", "/nonexistent/x"], "--log-file: /nonexistent/x cannot be written", ""),
