@@ -9,7 +9,6 @@ from datetime import date, datetime, time
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..commands import Tally
 from ..config import FILES, Job, default_state_path
 from ..errors import Exit, StoreError, UsageError
 from ..model import Endpoint, Protocol, Tls, display
@@ -27,21 +26,11 @@ def run(options: argparse.Namespace) -> Exit:
 
         return run_job
 
-    if options.command == "backup":
-        return start(options, BackupFace, run_job, backup_of(options))
-    return start(options, Face, run_job, restoration_of(options))
+    job = backup_of(options) if options.command == "backup" else restoration_of(options)
+    return start(options, Face, run_job, job)
 
 
 MAILDIR_INDEX = "popferry.index"  # in each folder that a run has stored messages in
-
-
-class BackupFace(Face):
-    """Hears a backup."""
-
-    def _closing(self, exit: Exit, tally: Tally | None, state_path: Path) -> list[str]:
-        if exit is Exit.DIFFERENCES:
-            return ["popferry verify DIR names what is not as it was stored. docs/backup.md says how to go on."]
-        return super()._closing(exit, tally, state_path)
 
 
 def backup_of(options: argparse.Namespace) -> Job:

@@ -151,7 +151,7 @@ def closing(
     if exit is Exit.SET_ASIDE:
         return ["The next run tries what was set aside again. Every reason:", f"  {status}"]
     if exit is Exit.DIFFERENCES:
-        return ["What differs is listed by:", f"  {status}"]
+        return ["popferry verify DIR names what is not as it was stored. docs/backup.md says how to go on."]
     lines = []
     if exit in (Exit.INTERRUPTED, Exit.TERMINATED):
         lines.append("Stopped." if is_listed else f"Stopped. {NOTHING_COPIED}")

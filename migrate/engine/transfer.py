@@ -32,7 +32,10 @@ from .verdict import set_aside
 
 BUDGET = 8 * 1024 * 1024  # octets asked of the source, or held until the destination has them
 FETCHES = 2048  # RETR commands under way
-NO_FOLDER = "It stays at the source. Make the folder by hand at the destination, then run the same command again."
+NO_FOLDER = (
+    "It stays at the source. Make the folder by hand at the destination and run the same command again; "
+    "or name it alone in SOURCE, and another folder in DEST."
+)
 WORK_CHUNK = 1024  # work items asked of the books at once
 GUESS = 64 * 1024  # octets assumed for a message whose size the source did not list
 

@@ -211,6 +211,7 @@ def _look_at_others(run: Run) -> Steps[None]:
     assert run.source is not None
     if not run.policy.keeps_mailboxes:
         return
+    told: set[str] = set()
     for mailbox in places_of(run.policy, run.source.mailboxes):
         if mailbox in run.mailboxes:
             continue
@@ -218,7 +219,10 @@ def _look_at_others(run: Run) -> Steps[None]:
             yield from look_at(run, mailbox, create=True)
         except MailboxError as error:
             # Its messages are set aside, one by one; the others go on.
-            run.emit(Notice(f"{error.what}. {error.hint}", said(error)))
+            text = f"{error.what}. {error.hint}"
+            if text not in told:  # of a level that several of them have
+                told.add(text)
+                run.emit(Notice(text, said(error)))
 
 
 def _copy(run: Run) -> Steps[None]:

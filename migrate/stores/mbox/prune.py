@@ -29,7 +29,7 @@ from .pruned import Pruned, Record
 
 ONE_FILE = "it is one file for all time (--layout one), which is never over"
 NOT_READ_BACK = "an interrupted backup has not read all of it back yet; run popferry backup first"
-ELSEWHERE = "its folder was moved or renamed; expected it where popferry backup made it"
+ELSEWHERE = "it does not stand where popferry backup made it; name the directory that the backup was given"
 
 
 @dataclass(frozen=True, slots=True)
