@@ -80,8 +80,8 @@ class Listing:
         for table in ("bound", "unsure", "blank", "spare", "pair"):
             c.execute(f"DELETE FROM temp.{table}")
         c.executemany(
-            "INSERT INTO bound (number, uid, octets) VALUES (?, ?, ?)",
-            ((r.number, r.uid, r.octets if r.octets is None else min(r.octets, LARGEST)) for r in refs),
+            "INSERT INTO bound (number, uid, octets, is_fault) VALUES (?, ?, ?, ?)",
+            ((r.number, r.uid, r.octets if r.octets is None else min(r.octets, LARGEST), r.is_fault) for r in refs),
         )
         c.execute("CREATE INDEX temp.bound_uid ON bound (uid)")
 
@@ -230,6 +230,7 @@ class Listing:
         """How many LISTED rows became SKIPPED: those of these UIDLs, or all; ``baseline``: noted as the time of it.
 
         Not those that were fetched before: a backup has lost them, or a run was cut off, and they are to be copied.
+        Nor what cannot be read: that is told by every run as long as it is so.
         """
         named = "" if uids is None else " AND b.uid IN (SELECT uid FROM named)"
         with self._db.transaction() as c:
@@ -239,7 +240,7 @@ class Listing:
                 f"UPDATE message SET stage = {skipped}, reason = ?1, seal = {sealed(stage=skipped, reason='?1')}"
                 f" WHERE stage = '{Stage.LISTED.value}' AND NOT is_spooled AND uid_dest IS NULL"
                 " AND exact IS NULL AND EXISTS"
-                f" (SELECT 1 FROM bound b WHERE b.row = message.id AND NOT b.is_unsure{named})",
+                f" (SELECT 1 FROM bound b WHERE b.row = message.id AND NOT b.is_unsure AND NOT b.is_fault{named})",
                 (reason,),
             ).rowcount
             c.execute("DELETE FROM named")

@@ -151,6 +151,7 @@ CREATE TEMP TABLE bound (
   uid BLOB NOT NULL,
   octets INTEGER,
   row INTEGER,
+  is_fault INTEGER NOT NULL,
   is_unsure INTEGER NOT NULL DEFAULT 0,
   is_resolved INTEGER NOT NULL DEFAULT 0
 );

@@ -19,6 +19,7 @@ from migrate.model import (
     Checkpoint,
     Fingerprint,
     MailboxName,
+    MessageRef,
     Oddity,
     Origin,
     Stage,
@@ -237,6 +238,14 @@ def test_what_was_told_to_be_fetched_again_is_not_skipped(uids: list[bytes] | No
     state.record_listing(refs((b"u1", 10), (b"u2", 10)))
     assert state.skip("another program has it", uids) == 1
     assert [state.row(number).stage for number in (1, 2)] == [Stage.LISTED, Stage.SKIPPED]
+
+
+def test_what_cannot_be_read_is_not_skipped() -> None:
+    state = memory_state()
+    state.begin_session()
+    state.record_listing([*refs((b"u1", 10)), MessageRef(b"shut", 2, None, is_fault=True)])
+    assert state.skip("before the baseline", None) == 1
+    assert [work.row.uid for work in state.next_work(10, 0)] == [b"shut"]
 
 
 def test_counters_are_durable_and_never_repeat(tmp_path: Path) -> None:

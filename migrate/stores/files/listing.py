@@ -139,7 +139,7 @@ class Listing(Sequence[MessageRef]):
         file, mailbox = self._files[self._file[at]]
         if at in self._faults:
             name = file.path.encode("utf-8", "surrogateescape")
-            return MessageRef(b"unreadable;" + name, at + 1, None)
+            return MessageRef(b"unreadable;" + name, at + 1, None, is_fault=True)
         where = b"" if mailbox is None else str(mailbox).encode()
         number = b";%d" % self._number[at] if at in self._number else b""
         return MessageRef(b"%b;%b%b" % (where, self._digest(at).hex().encode(), number), at + 1, self._octets[at])

@@ -208,7 +208,7 @@ class ImapReader(ImapSession):
         """One for each folder that cannot be read, with a uid that no message has: so the books know of it."""
         refs = []
         for folder in self._unreadable:
-            refs.append(MessageRef(self._name(folder, 0), len(self._uid_of), None))
+            refs.append(MessageRef(self._name(folder, 0), len(self._uid_of), None, is_fault=True))
             self._folder_of.append(folder)
             self._uid_of.append(0)
         return refs
