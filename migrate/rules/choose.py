@@ -18,6 +18,7 @@ class Chosen:
 
     Texts are parts of the field, in capitals or not; a Message-ID is meant whole, with or without its brackets. Where
     the source keeps no date, the header tells it; of a message without any nobody can tell when it was: it is meant.
+    Where the header is lost (no octets of it), the dates alone decide, so that the message is named and not left out.
     """
 
     since: datetime | None = None
@@ -34,6 +35,8 @@ class Chosen:
             return False
         if when is not None and self.before is not None and when >= self.before:
             return False
+        if not header:
+            return True
         if self.message_id is not None and not _has_id(header, self.message_id):
             return False
         return _has(header, b"from", self.sender) and _has(header, b"subject", self.subject)

@@ -45,6 +45,12 @@ def test_a_message_without_a_date_is_never_left_out_for_its_date() -> None:
     assert Chosen(since=NOON, before=NOON)(HEADER, None)
 
 
+def test_a_message_that_lost_its_header_is_left_out_for_its_date_alone() -> None:
+    for chosen in (Chosen(sender="x"), Chosen(subject="x"), Chosen(message_id="x"), Chosen(since=NOON, sender="x")):
+        assert chosen(b"", NOON)
+    assert not Chosen(before=NOON, sender="x")(b"", NOON)
+
+
 def test_a_message_without_the_field_has_no_part_of_it() -> None:
     assert not Chosen(subject="")(b"\r\n", NOON)
-    assert not Chosen(message_id="x")(b"", None)
+    assert not Chosen(message_id="x")(b"\r\n", None)

@@ -16,6 +16,7 @@ import pytest
 from migrate.commands import Append, Fetch, FetchHeaders, ListSource, OpenSource, ReadBack, SearchUids
 from migrate.errors import MessageError, StoreError
 from migrate.model import INBOX, MailboxName
+from migrate.rules.choose import Chosen
 from migrate.rules.dedupe import Digester
 from migrate.stores.mbox import MboxReader, find_lost, folder, is_backup, there_is
 from migrate.stores.mbox.folder import JUMP
@@ -57,10 +58,10 @@ def files(root: Path) -> list[Path]:
     return sorted(path for path in root.rglob("2026*") if path.is_file())
 
 
-def served(root: Path, scratch: Path) -> Iterator[bytes | MessageError]:
+def served(root: Path, scratch: Path, wanted: Chosen | None = None) -> Iterator[bytes | MessageError]:
     """What the directory serves, message by message."""
     scratch.mkdir(exist_ok=True)
-    reader = MboxReader(root, Digester, scratch)
+    reader = MboxReader(root, Digester, scratch, wanted=wanted)
     value(reader, OpenSource())
     for ref in value(reader, ListSource()):
         (outcome,) = play(reader, Fetch(ref))
@@ -408,9 +409,10 @@ def test_a_file_that_is_gone_is_named_once_and_the_others_are_proved_and_restore
     assert (finding.file, finding.uid) == ("INBOX/2026-11.mbox", 1)
     assert finding.what == "missing: the whole file, messages in it: 20, uids 1 to 20"
     assert (read.files, read.messages) == (2, 40)
-    found = list(served(root, tmp_path / "spill"))
-    assert [octets for octets in found if isinstance(octets, bytes)] == ODD[20:40]
-    assert sum(isinstance(error, MessageError) for error in found) == 20
+    for wanted in (None, Chosen(subject="is in none of them")):
+        found = list(served(root, tmp_path / "spill", wanted))
+        assert [octets for octets in found if isinstance(octets, bytes)] == ([] if wanted else ODD[20:40])
+        assert sum(isinstance(error, MessageError) for error in found) == 20, "nobody can tell that they are not meant"
 
 
 # --- directories that are links, or cannot be read --------------------------------------------

@@ -104,7 +104,8 @@ class MboxReader(PatientSession):
             for number, entry in part.index.entries():
                 if entry is None or (number >= part.index.marked and entry.end > size):
                     continue  # of a backup that was interrupted: nobody was told of it
-                if self._wanted is None or self._wanted(part.header(entry), entry.internaldate.when):
+                header = part.header(entry) if self._wanted is not None and entry.end <= size else b""
+                if self._wanted is None or self._wanted(header, entry.internaldate.when):
                     self._listing.add_entry(part, number, entry.octets)
         for start, end in part.strangers(size) if part.has_index else [(0, size)]:
             for offset, stop in part.split(start, end):
