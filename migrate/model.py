@@ -151,9 +151,8 @@ class Endpoint:
 class MessageRef:
     """Where a message stands in a source, valid for one session.
 
-    ``uid`` is the UIDL's octets (RFC 1939 §7), ``b""`` where the server gives
-    none; ``number`` is the message number of the source session and means nothing in
-    the next; ``octets`` is the size the server listed: a hint, never trusted.
+    ``uid`` is the UIDL's octets (RFC 1939 §7), ``b""`` where the server gives none; ``number`` is the message number
+    of the session and means nothing in the next; ``octets`` is the size the server listed: a hint, never trusted.
     ``is_fault``: it is no message, but stands for a folder or file that cannot be read; no fetch gives it.
     """
 
