@@ -204,3 +204,9 @@ def test_capabilities_know_no_case_and_survive_nonsense() -> None:
         b"SASL": (b"PLAIN", b"LOGIN"),
         b"EXPIRENEVER": (),
     }
+
+
+@pytest.mark.parametrize("body", [b"+OK again\r\nUIDL\r\n", b"UIDL\r\n-ERR no\r\n"])
+def test_a_status_line_among_the_capabilities_is_an_answer_too_many(body: bytes) -> None:
+    with pytest.raises(StoreError, match="nobody asked for"):
+        parse_capabilities(body)

@@ -235,10 +235,15 @@ def parse_stat(text: bytes) -> tuple[int, int]:
 
 
 def parse_capabilities(body: bytes) -> dict[bytes, tuple[bytes, ...]]:
-    """Capability name -> parameters, all in capitals (RFC 2449 §5). A name said twice has the parameters of both."""
+    """Capability name -> parameters, all in capitals (RFC 2449 §5). A name said twice has the parameters of both.
+
+    StoreError where a status line stands among them: no name has a "+" (RFC 2449 §3), so one answer came too many.
+    """
     capabilities: dict[bytes, tuple[bytes, ...]] = {}
     for line in body.upper().split(b"\r\n"):
         words = line.split()
+        if words and words[0] in (b"+OK", b"-ERR"):
+            raise broken("an answer that nobody asked for", line)
         if words:
             capabilities[words[0]] = capabilities.get(words[0], ()) + tuple(words[1:])
     return capabilities
