@@ -89,7 +89,7 @@ def may_quit(run: Run) -> Steps[bool]:
 
 
 def note_shown(run: Run, listing: ListingFacts) -> None:
-    """Remembers what this session showed, where a next one that counts the same will show nothing else.
+    """Remembers what the source showed, where a next one that counts the same will show nothing else.
 
     Most of it was copied before and is shown all the same, so the source does not hide what was fetched. Where
     something is to be deleted, the next listing tells what became of it.

@@ -139,7 +139,7 @@ class Folder:
                 disk.remove(path)
 
     def welcome(self, *, is_dry: bool) -> None:
-        """Gives a uid to every message that somebody else delivered. With ``is_dry`` only for this session."""
+        """Gives a uid to every message that somebody else delivered. With ``is_dry`` only until it is closed."""
         self.files.look()
         known = self._index.places if self._index is not None else {}
         strangers = sorted(unique for unique in self.files if unique not in known or self._is_void(unique))
