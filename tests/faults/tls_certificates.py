@@ -170,16 +170,20 @@ class _Showing(Stage):
     """A stage that shows one certificate and notes what it is asked behind TLS."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
-        self.asked: list[str] = []
+        self.asked: list[str] = []  # by the connections since it was last replaced
         super().__init__(PASSWORD, self._noting(LyingPop3), self._noting(LyingImap))
         self._context = context
 
     def _noting(self, kind: type[Any]) -> type[Any]:
-        asked = self.asked
+        stage = self
 
         class Noting(kind):  # type: ignore[misc]
+            def __init__(self, *given: Any) -> None:
+                self._asked = stage.asked  # a LOGOUT that nobody waited for is read when another list is in use
+                super().__init__(*given)
+
             def answer(self, name: str, words: list[Any]) -> None:
-                asked.append(name)
+                self._asked.append(name)
                 super().answer(name, words)
 
         return Noting
@@ -275,7 +279,7 @@ def cut_handshakes(root: Issued, stride: int) -> Iterator[tuple[str, list[str]]]
             for direction in (SENT, RECEIVED):
                 for at in range(0, _handshake_octets(wire, direction), stride):
                     kind = Kind.RST if at // stride % 2 else Kind.FIN
-                    stage.asked.clear()
+                    stage.asked = []
                     with Cutter(port, Cut(kind, direction, at)) as cut:
                         error = open_session(Endpoint(protocol, "u", HOST, cut.port, tls))
                     name = f"{protocol.value} {tls.value}: {kind.value} behind octet {at} {direction}"
