@@ -306,6 +306,7 @@ class Checked(Event):
     octets: int  # of the files
     damaged: int  # events Damaged before this one
     exit: int
+    unread: int = 0  # messages of encrypted files: without an identity the files alone are read
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +316,15 @@ class Compressed(Event):
     file: str
     octets: int  # before
     packed: int  # after
+
+
+@dataclass(frozen=True, slots=True)
+class Encrypted(Event):
+    """A file of a backup that is over can be read only by those it was encrypted to."""
+
+    file: str
+    messages: int
+    octets: int  # of what stands there now
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,7 @@ THIRD_PARTIES: dict[str, str] = {
     "tqdm": "cli",
     "backports": "stores.mbox",  # zstd, which Python has from 3.14 on
     "compression": "stores.mbox",
+    "pyrage": "stores.mbox.age",
 }
 
 # The standard library: where alone each of these may be imported.

@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime, time
-from importlib.util import find_spec
 from pathlib import Path
 
 from ..config import FILES, Job, default_state_path
@@ -14,6 +13,7 @@ from ..errors import Exit, StoreError, UsageError
 from ..model import Endpoint, Protocol, Tls, display
 from ..rules.choose import Chosen
 from ..stores.disk import below
+from . import keys
 from .face import Face
 from .migrate import RunJob, job_of, start
 
@@ -36,28 +36,18 @@ MAILDIR_INDEX = "popferry.index"  # in each folder that a run has stored message
 def backup_of(options: argparse.Namespace) -> Job:
     """The job of a backup."""
     dest = directory(options.dest)
-    if dest.protocol is Protocol.MAILDIR and (options.layout is not None or options.compress):
-        option = "--compress" if options.compress else "--layout"
+    if dest.protocol is Protocol.MAILDIR and (options.layout is not None or options.compress or options.encrypt_to):
+        option = "--compress" if options.compress else "--encrypt-to" if options.encrypt_to else "--layout"
         raise UsageError(f"{option} is for mbox files; a Maildir has a file for each message")
     options.dest = dest.account
-    if options.compress and not has_zstd():
+    recipients = keys.recipients_of(options)
+    if options.compress and not keys.has_zstd():
         raise UsageError(
             "--compress needs the library for zstd, which is not installed",
             hint='Install it with: pip install "popferry[zstd]"',
         )
-    return replace(job_of(options), layout=options.layout or "month", compress=options.compress, is_backup=True)
-
-
-def has_zstd() -> bool:
-    """Whether Python has the library, or the extra is installed."""
-    return any(_is_there(name) for name in ("compression.zstd", "backports.zstd"))
-
-
-def _is_there(name: str) -> bool:
-    try:
-        return find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False  # not even the package that it would stand in
+    job = replace(job_of(options), layout=options.layout or "month", compress=options.compress, is_backup=True)
+    return replace(job, recipients=recipients)
 
 
 def restoration_of(options: argparse.Namespace) -> Job:

@@ -28,8 +28,8 @@ def run(options: argparse.Namespace) -> Exit:
     def check_job() -> RunJob:
         from ..driver import check_job
 
-        def carry_out(job: Job, _: Secret, __: Secret, emit: Callable[[Event], None], stop: Any) -> Exit:
-            return check_job(place, emit, stop)
+        def carry_out(job: Job, identity: Secret, _: Secret, emit: Callable[[Event], None], stop: Any) -> Exit:
+            return check_job(place, emit, stop, identity)
 
         return carry_out
 
@@ -66,6 +66,9 @@ class CheckFace(Face):
 
     def _closing(self, exit: Exit, tally: Tally | None, state_path: Path) -> list[str]:
         if exit is Exit.OK:
+            if self._checked_all is not None and self._checked_all.unread:
+                said = "Every octet of the files is as it was stored. Messages in encrypted files were not read:"
+                return [f"{said} --identity FILE reads them too."]
             return ["Every octet is as it was stored."]
         if exit is Exit.DIFFERENCES:
             return ["What is not named here is whole. docs/backup.md says how to go on."]

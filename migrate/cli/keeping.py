@@ -1,4 +1,4 @@
-"""The options of the commands that look after a backup: ``prune`` and ``schedule``."""
+"""The options that are about the keeping of a backup: ``prune``, ``schedule``, and what is encrypted."""
 
 from __future__ import annotations
 
@@ -13,6 +13,18 @@ class Age(NamedTuple):
 
     number: int
     unit: str  # d, m, y
+
+
+def add_encrypt_to(add: Callable[..., Any]) -> None:
+    """The option of ``popferry backup`` that encrypts."""
+    add("--encrypt-to", metavar="WHOM", action="append", default=[],
+        help="compress and encrypt what is over: to a public key (age1...), or to all in a file of them, one a line; "
+        "may be repeated (needs the extra popferry[age])")  # fmt: skip
+
+
+def add_identity(add: Callable[..., Any]) -> None:
+    """The option of every command that may read in a backup."""
+    add("--identity", metavar="FILE", help="the secret keys that read encrypted months, as age-keygen writes them")
 
 
 def add_prune(places: Any, exit_codes: str, add_talk: Callable[..., None]) -> Any:

@@ -14,7 +14,7 @@ from ..config import Job, default_state_path, get_secret, parse_endpoint, parse_
 from ..errors import Cause, Exit, MigrateError, StateError, StoreError, UsageError
 from ..events import Event
 from ..model import INBOX, Dedupe, Endpoint, MailboxName, Mark, Policy, Protocol, Secret, Tls, Verify
-from . import logfile, report, texts
+from . import keys, logfile, report, texts
 from .already import already_had
 from .face import Face, Manner
 from .redact import Redactor
@@ -43,7 +43,10 @@ def start(
     logfile.open_log(job.log_path, hide, verbose=options.verbose)
     face = make_face(sys.stdout, sys.stderr, manner_of(options, job), hide=hide, log=logfile.log_event)
     variables = job.secret_variables
-    source_secret = dest_secret = Secret("")
+    # What reads a backup stands where a server has its password.
+    source_secret = dest_secret = keys.identity_of(options, job)
+    for line in source_secret.reveal().splitlines():
+        hide.learn("", Secret(line))
     if job.source.path is None:
         source_secret = get_secret(job.source_password, job.source, side="source", withhold=variables)
         hide.learn(job.source.user, source_secret)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from .. import __version__
 from ..errors import UsageError
-from .keeping import add_prune, add_schedule
+from .keeping import add_encrypt_to, add_identity, add_prune, add_schedule
 
 COMMANDS = ("migrate", "backup", "restore", "verify", "prune", "schedule", "rebuild", "status")
 NOT_YET = ("doctor", "login")
@@ -199,6 +199,7 @@ def _build() -> tuple[Parser, dict[str, Parser]]:
 
 def _add_migrate(parser: Parser) -> None:
     _add_ends(parser)
+    add_identity(parser.add_argument)
     parser.add_argument("--dry-run", action="store_true", help="say what would happen, touch nothing")
 
     what = parser.add_argument_group("what is copied, and how")
@@ -245,6 +246,8 @@ def _add_backup(parser: Parser) -> None:
     add("--layout", type=_one_of("month", "year", "one"), metavar="month|year|one",
         help="a new mbox file for each month, each year, or never (default: month)")  # fmt: skip
     add("--compress", action="store_true", help="compress what is over, with zstd (needs the extra popferry[zstd])")
+    add_encrypt_to(add)
+    add_identity(add)
     _add_dedupe(add, "off")
     _add_had(add)
     add("--limit", type=_whole(1), metavar="N", help="copy at most N messages in this run")
@@ -264,6 +267,7 @@ def _add_restore(parser: Parser) -> None:
     add("dest", metavar="DEST", help="an IMAP account, and the folder in it")
     add("--dest-password", metavar="WHERE", default="prompt", help="where its password is (default: prompt)")
     add("--state", metavar="FILE", help="state file (default: one for each backup, account and choice)")
+    add_identity(add)
     add("--dry-run", action="store_true", help="say what would happen, touch nothing")
     add = parser.add_argument_group("which messages (all that is given has to be true)").add_argument
     add("--since", type=_day, metavar="YYYY-MM-DD", help="of this day or later")
@@ -285,6 +289,7 @@ def _add_restore(parser: Parser) -> None:
 
 def _add_verify(parser: Parser) -> None:
     _add_ends(parser, is_dest_needed=False)
+    add_identity(parser.add_argument)
     _add_place(parser.add_argument_group("what is compared"))
     _add_link(parser.add_argument_group("connections"))
     _add_talk(parser, "say more: each message that is there changed, or with other volatile headers")
@@ -293,6 +298,7 @@ def _add_verify(parser: Parser) -> None:
 
 def _add_rebuild(parser: Parser) -> None:
     _add_ends(parser)
+    add_identity(parser.add_argument)
     _add_place(parser.add_argument_group("what is recognised"))
     link = parser.add_argument_group("connections")
     _add_settle(link)

@@ -103,6 +103,8 @@ def recount(event: Recounted) -> list[str]:
 def checked(event: Checked) -> str:
     """What was read of a backup, and how much of it is not as it was stored."""
     read = f"Read {count(event.messages)} in {count(event.files, 'file')} ({size(event.octets)})"
+    if event.unread:
+        read += f"; not read, in encrypted files: {count(event.unread)}"
     return f"{read}; {count(event.damaged, 'fault')}." if event.damaged else f"{read}."
 
 

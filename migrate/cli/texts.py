@@ -19,6 +19,7 @@ from ..events import (
     DeletionOff,
     Doubled,
     Duplicate,
+    Encrypted,
     Event,
     Gone,
     Judged,
@@ -140,6 +141,8 @@ def line(event: Event) -> Line | None:
             return Line(ALWAYS, _damaged(event))
         case Compressed():
             return Line(NORMAL, f"{event.file}: compressed, {size(event.octets)} to {size(event.packed)}.")
+        case Encrypted():
+            return Line(NORMAL, f"{event.file}: encrypted, {count(event.messages)} ({size(event.octets)}).")
         case Prunable():
             return Line(ALWAYS, _prunable(event))
         case Spared():

@@ -2,7 +2,7 @@
 
 from .endpoint import FILES, SCHEMES, Side, is_loopback, parse_endpoint, parse_pin
 from .job import STATE_IN_BACKUP, Job, default_state_path, state_directory
-from .secrets import Keeper, SecretRef, get_secret, parse_secret_ref
+from .secrets import Keeper, SecretRef, get_identity, get_secret, parse_secret_ref
 
 __all__ = [
     "FILES",
@@ -13,6 +13,7 @@ __all__ = [
     "SecretRef",
     "Side",
     "default_state_path",
+    "get_identity",
     "get_secret",
     "is_loopback",
     "parse_endpoint",

@@ -34,6 +34,7 @@ class Job:
     log_path: Path | None = None
     layout: str = "month"  # of new mbox files: month, year or one
     compress: bool = False  # mbox files of months that are over
+    recipients: tuple[str, ...] = ()  # public keys that such files are encrypted to
     is_backup: bool = False  # what it stored before has to be there, whoever may delete from it
     wanted: Callable[[bytes, datetime | None], bool] | None = None  # of files: by header and internal date
     timeout_s: float = 60.0

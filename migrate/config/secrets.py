@@ -26,7 +26,11 @@ from .endpoint import Side, password_option
 SERVICE = "popferry"  # the name of our entries in the keyring
 SECRET_LIMIT = 16 * 1024  # octets; an OAuth token has a few thousand
 COMMAND_TIMEOUT_S = 120.0  # a person may have to unlock a password store
+IDENTITY = "--identity"
+KEY = b"AGE-SECRET-KEY-1"
 FORMS = "prompt, keyring, env:NAME, file:PATH or cmd:COMMAND"
+
+_PROTECTED = (b"-----BEGIN AGE ENCRYPTED FILE-----", b"age-encryption.org/v1")
 
 
 class Keeper(Enum):
@@ -82,6 +86,27 @@ def get_secret(ref: SecretRef, endpoint: Endpoint, *, side: Side, withhold: Coll
     else:
         text = _first_line(_command(ref.value, option, withhold), option)
     return _checked(text, option)
+
+
+def get_identity(text: str) -> Secret:
+    """The secret keys of a file as age-keygen writes it, one a line. UsageError when they cannot be had.
+
+    Whether they are keys is not looked at, but for how they begin.
+    """
+    octets = _file(text, IDENTITY)
+    lines = [line.strip() for line in octets.splitlines()]
+    keys = [line for line in lines if line and not line.startswith(b"#")]
+    if lines and lines[0] in _PROTECTED:
+        raise UsageError(
+            f"{IDENTITY}: the keys in this file are protected by a passphrase",
+            hint="age -d gives them back; write them to a file that only you can read, and remove it afterwards.",
+        )
+    if len(octets) > SECRET_LIMIT or not keys or not all(key.startswith(KEY) and key.isascii() for key in keys):
+        raise UsageError(
+            f"{IDENTITY}: expected lines that begin with {KEY.decode()}, got something else",
+            hint="age-keygen -o FILE makes such a file.",
+        )
+    return Secret(b"\n".join(keys).decode("ascii"))
 
 
 def _checked(text: str, option: str) -> Secret:

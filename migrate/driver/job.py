@@ -17,7 +17,7 @@ from ..engine.audit import audit
 from ..engine.rebuild import rebuild
 from ..engine.walk import walk
 from ..errors import Exit, StateError, StoreError, UsageError
-from ..events import Checked, Compressed, Counting, Damaged, Event, Notice, ServedBack
+from ..events import Checked, Compressed, Counting, Damaged, Encrypted, Event, Notice, ServedBack
 from ..model import Checkpoint, Endpoint, MailboxName, Policy, Secret
 from ..model import Protocol as Wire
 from ..rules.dedupe import Digester
@@ -30,6 +30,7 @@ from ..state import (
     rebuilding,
     rehearsal,
     set_aside,
+    state_files,
     unfinished_elsewhere,
 )
 from ..stores import maildir, mbox, net
@@ -37,6 +38,7 @@ from ..stores.base import Channel, Session, Step
 from ..stores.files import FilesReader, Shelf
 from ..stores.pop3 import Pop3Reader, Pop3Releaser
 from .loop import Driver
+from .prune import unproven
 from .stop import Stop
 
 
@@ -64,11 +66,14 @@ class JobLike(Protocol):
     @property
     def compress(self) -> bool: ...
     @property
+    def recipients(self) -> tuple[str, ...]: ...
+    @property
     def is_backup(self) -> bool: ...
     @property
     def wanted(self) -> Callable[[bytes, datetime | None], bool] | None: ...
 
 
+NO_SECRET = Secret("")
 Trace = Callable[[str, bytes], None]
 
 
@@ -89,8 +94,8 @@ def run_job(
         grows = job.dest.protocol is Wire.MBOX or job.is_backup
         if grows and not job.policy.dry_run and code in (Exit.OK, Exit.SET_ASIDE, Exit.TEMPORARY):
             lost = _tell_lost(job, state, emit)
-            if job.compress:
-                _compress(_path_of(job.dest), emit)
+            if job.compress or job.recipients:
+                _close_months(job, emit)
             return Exit.DIFFERENCES if lost else code
     return code
 
@@ -124,12 +129,20 @@ def _tell_lost(job: JobLike, state: State, emit: Callable[[Event], None]) -> int
     return lost
 
 
-def _compress(root: Path, emit: Callable[[Event], None]) -> None:
-    """Compresses what is over. StoreError where the disk refuses; the backup itself is done by then."""
+def _close_months(job: JobLike, emit: Callable[[Event], None]) -> None:
+    """Compresses what is over, or encrypts it. StoreError where the disk refuses; the backup itself is done by then."""
     notices: list[tuple[str, bytes]] = []
+    root = _path_of(job.dest)
     try:
-        for one in mbox.compress(root, notices):
-            emit(Compressed(one.file, one.octets, one.packed))
+        steps: Iterator[mbox.Compressed | mbox.Hidden] = mbox.compress(root, notices)
+        if job.recipients:
+            paths = {job.state_path, *state_files(root / mbox.STATE)}
+            steps = mbox.encrypt(root, job.recipients, notices, unproven=unproven(sorted(paths)))
+        for one in steps:
+            if isinstance(one, mbox.Hidden):
+                emit(Encrypted(one.file, one.messages, one.octets))
+            else:
+                emit(Compressed(one.file, one.octets, one.packed))
     except StoreError as error:
         error.end = "destination"
         raise
@@ -155,27 +168,31 @@ def verify_job(
             sheet.close()
 
 
-def check_job(place: Endpoint, emit: Callable[[Event], None], stop: Stop) -> Exit:
+def check_job(place: Endpoint, emit: Callable[[Event], None], stop: Stop, identity: Secret = NO_SECRET) -> Exit:
     """The exit code of the proof of a backup, after its Checked event. StoreError when it cannot be read."""
     try:
-        return _check(place, emit, stop)
+        return _check(place, emit, stop, identity)
     except StoreError as error:
         error.end = "source"
         raise
 
 
-def _check(place: Endpoint, emit: Callable[[Event], None], stop: Stop) -> Exit:
+def _check(place: Endpoint, emit: Callable[[Event], None], stop: Stop, identity: Secret) -> Exit:
     damaged = 0
-    kind, path = maildir if place.protocol is Wire.MAILDIR else mbox, _path_of(place)
-    there = kind.there_is(path)
+    path = _path_of(place)
+    if place.protocol is Wire.MAILDIR:
+        there, steps = maildir.there_is(path), maildir.check(path)
+    else:
+        keys = mbox.identity_of(identity)
+        there, steps = mbox.there_is(path, keys), mbox.check(path, keys)
     emit(Counting("backup", there.messages, there.octets))
-    steps = kind.check(path)
     while not stop.is_wanted:
         try:
             step = next(steps)
         except StopIteration as end:
             code = Exit.DIFFERENCES if damaged else Exit.OK
-            emit(Checked(end.value.files, end.value.messages, end.value.octets, damaged, int(code)))
+            read = end.value
+            emit(Checked(read.files, read.messages, read.octets, damaged, int(code), read.unread))
             return code
         if isinstance(step, Step):
             emit(ServedBack(step.messages, step.octets))
@@ -315,7 +332,8 @@ def _opener(
     def open_session(command: OpenSource | OpenDest) -> Session:
         if isinstance(command, OpenDest):
             if job.dest.path is not None:
-                return _files_appender(job, job.dest.path, is_dry=is_dry or job.policy.dry_run)
+                keys = mbox.identity_of(dest_secret, spill_dir)
+                return _files_appender(job, job.dest.path, keys, is_dry=is_dry or job.policy.dry_run)
             from ..stores.imap import ImapAppender  # imapclient is heavy, and a backup of a POP3 account needs none
 
             return ImapAppender(
@@ -330,7 +348,8 @@ def _opener(
             if job.source.protocol is Wire.MAILDIR:
                 return maildir.MaildirReader(job.source.path, Digester, spill_dir, wanted=job.wanted)
             if mbox.is_backup(job.source.path):
-                return mbox.MboxReader(job.source.path, Digester, spill_dir, wanted=job.wanted)
+                keys = mbox.identity_of(source_secret, spill_dir)
+                return mbox.MboxReader(job.source.path, Digester, spill_dir, wanted=job.wanted, identity=keys)
             return FilesReader(job.source.path, Digester, spill_dir, wanted=job.wanted, shelf=shelf)
         kind: Callable[..., Session] = Pop3Releaser if command.may_release else Pop3Reader
         if job.source.protocol is Wire.IMAP:
@@ -351,7 +370,7 @@ def _opener(
     return open_session
 
 
-def _files_appender(job: JobLike, root: Path, *, is_dry: bool) -> Session:
+def _files_appender(job: JobLike, root: Path, keys: mbox.Identity | None, *, is_dry: bool) -> Session:
     floors: dict[MailboxName, int] = {}
     if has_state(job.state_path):
         with read_state(job.state_path) as reader:
@@ -359,4 +378,4 @@ def _files_appender(job: JobLike, root: Path, *, is_dry: bool) -> Session:
             floors = reader.highest_uids()
     if job.dest.protocol is Wire.MAILDIR:
         return maildir.MaildirAppender(root, is_dry=is_dry, floors=floors)
-    return mbox.MboxAppender(root, layout=job.layout, is_dry=is_dry, floors=floors)
+    return mbox.MboxAppender(root, layout=job.layout, is_dry=is_dry, floors=floors, identity=keys)

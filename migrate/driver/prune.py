@@ -35,13 +35,13 @@ def prune_job(
             paths = state_files(states)
             if is_real:
                 held.enter_context(no_run(paths))
-            return _Prune(directory, rule, _unproven(paths), emit, stop, clock).run(is_real=is_real)
+            return _Prune(directory, rule, unproven(paths), emit, stop, clock).run(is_real=is_real)
     except StoreError as error:
         error.end = "destination"
         raise
 
 
-def _unproven(paths: list[Path]) -> dict[MailboxName, int]:
+def unproven(paths: list[Path]) -> dict[MailboxName, int]:
     """By mailbox the lowest uid that some run has not read back yet."""
     lowest: dict[MailboxName, int] = {}
     for path in paths:

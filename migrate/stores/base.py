@@ -343,6 +343,7 @@ class Sum:
     files: int
     messages: int
     octets: int  # of the files
+    unread: int = 0  # messages of files that are encrypted
 
 
 @dataclass(frozen=True, slots=True)

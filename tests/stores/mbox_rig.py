@@ -13,7 +13,7 @@ from migrate.commands import Append, OpenDest, OpenMailbox
 from migrate.model import INBOX, MailboxName
 from migrate.rules.dedupe import Digester
 from migrate.stores.base import Finding, Session, Step, Sum
-from migrate.stores.mbox import MboxAppender, MboxReader, check
+from migrate.stores.mbox import Identity, MboxAppender, MboxReader, check
 
 from .contract import Held, letter, value
 
@@ -45,9 +45,9 @@ def store(root: Path, messages: Sequence[bytes], mailbox: MailboxName = INBOX, *
     return session.notices
 
 
-def checked(root: Path) -> tuple[list[Finding], Sum]:
+def checked(root: Path, identity: Identity | None = None) -> tuple[list[Finding], Sum]:
     """What the proof says of a directory."""
-    steps = check(root, sleep=lambda seconds: None)
+    steps = check(root, identity, sleep=lambda seconds: None)
     findings: list[Finding] = []
     while True:
         try:

@@ -18,8 +18,8 @@ from migrate.model import INBOX, MailboxName
 from migrate.rules.dedupe import Digester
 from migrate.stores import disk
 from migrate.stores.mbox import MboxReader, Old, Rule, Spared, find_lost, has_periods
-from migrate.stores.mbox.closed import FAULTY, UNKNOWN
-from migrate.stores.mbox.prune import ELSEWHERE, NOT_READ_BACK, ONE_FILE, prune
+from migrate.stores.mbox.closed import ELSEWHERE, FAULTY, NOT_READ_BACK, UNKNOWN
+from migrate.stores.mbox.prune import ONE_FILE, prune
 from migrate.stores.record import sealed
 from tests.engine.support import letter
 

@@ -29,6 +29,7 @@ from ...wire.mbox import frame, from_line, sender_of, survey
 from .. import disk
 from ..base import digested, header_fields, watched
 from ..lock import WAIT_S, PatientSession, run_lock
+from .age import Identity
 from .folder import Folder
 from .index import Entry, Mark
 from .lock import file_lock
@@ -55,12 +56,14 @@ class MboxAppender(PatientSession):
         wait_s: float = WAIT_S,
         is_dry: bool = False,
         floors: Mapping[MailboxName, int] | None = None,
+        identity: Identity | None = None,
     ) -> None:
         super().__init__(monotonic=monotonic, wait_s=wait_s)
         self._root = root
         self._layout = layout
         self._clock = clock
         self._floors = floors or {}  # the highest uid that the state file has seen
+        self._identity = identity  # of old months, to read in them
         self._is_dry = is_dry  # nothing is touched, not even what a crash left
         self._folders: dict[MailboxName, Folder] = {}
 
@@ -108,6 +111,7 @@ class MboxAppender(PatientSession):
             clock=self._clock,
             notices=self.notices,
             floor=self._floors.get(command.mailbox, 0),
+            identity=self._identity,
         )
         is_made = not self._is_dry and (command.create or command.mailbox == INBOX)  # always there: RFC 3501 §5.1
         if not folder.exists() and not is_made:

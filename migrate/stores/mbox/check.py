@@ -13,46 +13,68 @@ from ...model import BLOCK, display
 from .. import disk
 from ..base import DAMAGED, STEP, UNFINISHED, Finding, Step, Sum
 from ..lock import patient_lock
-from .index import Extent, count_entries
+from .age import Identity
+from .index import Extent, Stored, count_entries, read_encrypted, stored
 from .part import Part
 from .pruned import NAME, Record
 from .reader import parts_below
 
 
-def there_is(root: Path) -> Sum:
+def there_is(root: Path, identity: Identity | None = None) -> Sum:
     """What there is to be read, told in a moment. StoreError where it cannot be read."""
+    messages = octets = 0
     with disk.translated(root):
         parts = parts_below(root)
-        messages = sum(count_entries(part.index_path) for part in parts if part.has_index)
-        return Sum(len(parts), messages, sum(part.size() for part in parts))
+        for part in parts:
+            if part.index_path.exists() and (one := read_encrypted(part.index_path)):
+                messages += 0 if identity is None else one.last + 1 - one.first
+                octets += one.file.octets + one.index.octets + (0 if identity is None else one.octets)
+            else:
+                messages += count_entries(part.index_path) if part.has_index else 0
+                octets += part.size()
+        return Sum(len(parts), messages, octets)
 
 
-def check(root: Path, *, sleep: Callable[[float], None] = time.sleep) -> Generator[Finding | Step, None, Sum]:
+def check(
+    root: Path, identity: Identity | None = None, *, sleep: Callable[[float], None] = time.sleep
+) -> Generator[Finding | Step, None, Sum]:
     """Everything that is wrong below ``root``, file by file, and how far it is.
 
     Each octet is digested once: a backup counts a message only when what stands in the file gave the message back,
-    octet for octet. So what still has the digest of that day still does. Changes nothing. StoreError where it cannot
-    be read.
+    octet for octet. So what still has the digest of that day still does. Of what is encrypted every octet is digested
+    too, as it stands there; the messages in it are read where there is an ``identity``. Changes nothing. StoreError
+    where it cannot be read.
     """
-    files = messages = octets = 0
+    files = messages = octets = unread = 0
     last: int | None = 0
     directory: Path | None = None
     with disk.translated(root):
-        for part in parts_below(root):
+        for part in parts_below(root, identity):
             name = display(str(part.path.relative_to(root)) if part.path != root else part.path.name, 1000)
             part.forget()
             size = _snapshot(part, sleep)
-            files, octets, messages = files + 1, octets + size, messages + (len(part.index) if part.has_index else 0)
+            files += 1
             if directory != part.path.parent:
                 directory, last = part.path.parent, 0
                 yield from _record_faults(part, name)
             if part.has_index:
                 yield from _index_faults(part, name, last)
-                yield from _message_faults(part, name, size) if part.exists() else _lost_file(part, name)
+            octets += yield from _stored_faults(part, name)
+            if part.is_locked:
+                unread += len(part.index) if part.has_index else 0
+            else:
+                octets += size
+                messages += len(part.index) if part.has_index else 0
+            if part.has_index:
+                if not part.exists():
+                    yield from _lost_file(part, name)
+                elif not part.is_locked:
+                    yield from _message_faults(part, name, size)
                 last = part.last if part.index.reached <= part.index.end else None
-            yield from _strangers(part, name, size)
+            if not part.is_locked:
+                yield from _strangers(part, name, size)
             part.forget()  # the indexes of a large backup are not held all at once
-    return Sum(files, messages, octets)
+    return Sum(files, messages, octets, unread)
 
 
 def _snapshot(part: Part, sleep: Callable[[float], None]) -> int:
@@ -97,6 +119,26 @@ def _gap(name: str, after: int, last: int) -> Iterator[Finding]:
     if after != last:
         low, high = sorted((after, last))
         yield Finding(name, None, low + 1, "", f"missing: uids {low + 1} to {high}, before this file")
+
+
+def _stored_faults(part: Part, name: str) -> Generator[Finding | Step, None, int]:
+    """What is wrong with the files of one that is encrypted, as they stand there. Value: the octets that were read."""
+    one, read = part.encrypted, 0
+    for number in part.bad_lines:
+        yield Finding(name, None, None, "", f"line {number} of its index is damaged")
+    if one is None:
+        if part.is_hidden:
+            yield Finding(name, None, None, "", "what its index says of the encrypted file is missing or damaged")
+        return 0
+    what = f"; messages in it: {one.last + 1 - one.first:,}, uids {one.first} to {one.last}"
+    for path, known in ((part.age_path, one.file), (part.age_index_path, one.index)):
+        found = stored(path) if path.exists() else Stored(0, "")
+        read += found.octets
+        if found != known:
+            state = DAMAGED if path.exists() else "missing: the whole file"
+            yield Finding(name.removesuffix(part.path.name) + display(path.name), None, one.first, "", state + what)
+        yield Step(0, found.octets)
+    return read
 
 
 def _lost_file(part: Part, name: str) -> Iterator[Finding | Step]:

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from pathlib import Path
 
+from .folder import Folder, Notices
+from .index import SUFFIX
 from .part import MBOX, Part
 
 UNKNOWN = "it holds octets that its index does not know; popferry verify names them"
 FAULTY = "its index is damaged, or says more than the file has; popferry verify names what"
+ELSEWHERE = "it does not stand where popferry backup made it; name the directory that the backup was given"
+NOT_READ_BACK = "an interrupted backup has not read all of it back yet; run popferry backup first"
 
 _PERIOD = re.compile(r"([0-9]{4})(?:-([0-9]{2}))?")
+
+
+def parts_in(directory: Path) -> list[Part]:
+    """The files of a mailbox, by uid, the newest last."""
+    parts = [Part(path.with_suffix("")) for path in directory.glob("*" + MBOX + SUFFIX)]
+    return sorted(parts, key=lambda part: (part.first, part.path.name))
 
 
 def period_of(part: Part) -> tuple[date, date] | None:
@@ -31,3 +43,24 @@ def fault_of(part: Part) -> str:
     if list(index.uids) != list(range(head.first, head.first + len(index))) or index.end > part.size():
         return FAULTY
     return UNKNOWN if any(True for _ in part.strangers(part.size())) else ""
+
+
+def span_of(part: Part) -> tuple[datetime, datetime] | tuple[None, None]:
+    """The oldest and the newest internal date of its messages; None without any. Its index can be read."""
+    dates = [entry.internaldate.when for _, entry in part.index.entries() if entry is not None]
+    return (min(dates), max(dates)) if dates else (None, None)
+
+
+def is_elsewhere(root: Path, part: Part) -> bool:
+    """Whether a backup would look for its mailbox in another directory."""
+    return part.head is not None and Folder.place(root, part.head.mailbox) != part.path.parent
+
+
+def go_on(root: Path, part: Part, clock: Callable[[], float], notices: Notices) -> bool:
+    """Begins the file that comes after the newest one: uids and UIDVALIDITY go on in it. Value: whether it did."""
+    period = period_of(part)
+    assert period is not None
+    assert part.head is not None
+    layout = "month" if period[1] - period[0] < timedelta(days=32) else "year"
+    folder = Folder(root, part.head.mailbox, layout=layout, clock=clock, notices=notices)
+    return folder.tail().path != part.path

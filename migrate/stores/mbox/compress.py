@@ -18,11 +18,10 @@ from pathlib import Path
 from ...model import display
 from .. import disk
 from ..lock import Busy, patient_lock
-from .closed import fault_of, period_of
-from .index import SUFFIX
+from .closed import fault_of, parts_in, period_of
 from .lock import file_lock
 from .packed import Packed, pack
-from .part import MBOX, Part, indexes_below
+from .part import Part, indexes_below
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +45,7 @@ def compress(
     with disk.translated(root):
         for directory in sorted({path.parent for path in indexes_below(root)}):
             with patient_lock(directory, sleep, shared=False):
-                parts = [Part(path.with_suffix("")) for path in directory.glob("*" + MBOX + SUFFIX)]
-                for part in sorted(parts, key=lambda part: (part.first, part.path.name))[:-1]:
+                for part in parts_in(directory)[:-1]:
                     period = period_of(part)
                     if period is None or period[1] > today or not part.path.exists() or fault_of(part):
                         continue
@@ -70,7 +68,7 @@ def _pack(part: Part) -> bool:
     made.unlink(missing_ok=True)
     try:
         pack(part.path, made)
-        if not _is_whole(part, Packed(made)):
+        if not is_whole(part, Packed(made)):
             return False
         os.rename(made, part.packed_path)
     finally:
@@ -80,7 +78,7 @@ def _pack(part: Part) -> bool:
     return True
 
 
-def _is_whole(part: Part, packed: Packed) -> bool:
+def is_whole(part: Part, packed: Packed) -> bool:
     """Whether every message of the index comes out of it, octet for octet, and nothing else is in it."""
     for _, entry in part.index.entries():
         digest = sha256()

@@ -18,6 +18,7 @@ from pathlib import Path
 from ...errors import MailboxError
 from ...model import MailboxName, display
 from .. import disk
+from .age import Identity
 from .index import SUFFIX, Head, Mark
 from .lock import file_lock
 from .part import MBOX, Part
@@ -49,14 +50,21 @@ class Folder:
         clock: Callable[[], float],
         notices: Notices,
         floor: int = 0,
+        identity: Identity | None = None,
     ) -> None:
         self.mailbox = mailbox
-        self.directory = root.joinpath(*map(_level, mailbox.levels))
+        self.directory = self.place(root, mailbox)
         self.parts: list[Part] = []  # by uid, the newest last
         self._layout = LAYOUTS[layout]
         self._clock = clock
         self._notices = notices
         self._floor = floor  # a uid that somebody remembers, though files that were put back may not
+        self._identity = identity
+
+    @staticmethod
+    def place(root: Path, mailbox: MailboxName) -> Path:
+        """The directory of a mailbox."""
+        return root.joinpath(*map(_level, mailbox.levels))
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -71,7 +79,8 @@ class Folder:
         for part in stale:
             part.forget()
         if names != known.keys() or stale:
-            parts = [known.get(name) or Part(self.directory / name.removesuffix(SUFFIX)) for name in names]
+            paths = {name: self.directory / name.removesuffix(SUFFIX) for name in names}
+            parts = [known.get(name) or Part(path, self._identity) for name, path in paths.items()]
             self.parts = sorted(parts, key=lambda part: (part.first, part.path.name))
 
     @property
@@ -164,7 +173,7 @@ class Folder:
             return f"the index of {name} is damaged"
         if not part.path.exists():
             if part.exists():
-                return f"{name} is compressed"
+                return f"{name} is {'encrypted' if part.encrypted else 'compressed'}"
             if index.uids:
                 return f"{name} is missing"
             disk.create(part.path)

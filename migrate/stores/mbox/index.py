@@ -6,6 +6,9 @@
             internal date, flags, sender of the From_ line, and the note of wire.mbox
     mark  = so far the file is on the disk
 
+    index = head encrypted                    of a file that is encrypted (stores.mbox.encrypt): what has to be known
+                                              without the key; the whole index stands beside it, encrypted too
+
 Every line carries the proof that it is whole (stores.record). The entries of a batch are
 on the disk before its first octet goes into the file, the mark comes when its last one is there: what a crash
 left behind the last mark is known, octet for octet, before it is looked at.
@@ -15,15 +18,17 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from ...model import BLOCK, DateSource, Flags, InternalDate, MailboxName
 from ...wire.mbox import LineEnds, Note, from_line
 from ..record import LINE_LIMIT, sealed, unsealed, whole
+from .age import locked
 
 SUFFIX = ".index"
 VERSION = 1
@@ -117,7 +122,40 @@ class Mark:
         return sealed({"end": self.end})
 
 
-def parse(line: bytes) -> Head | Entry | Mark | None:
+class Stored(NamedTuple):
+    """A file as it stands on the disk."""
+
+    octets: int
+    sha256: str
+
+
+def stored(path: Path) -> Stored:
+    """The file as it is now; FileNotFoundError where there is none."""
+    digest, octets = sha256(), 0
+    with path.open("rb") as stream:
+        while block := stream.read(BLOCK):
+            digest.update(block)
+            octets += len(block)
+    return Stored(octets, digest.hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class Encrypted:
+    """All that is said of an encrypted file. Its messages have the uids from ``first`` to ``last``, every one."""
+
+    first: int
+    last: int
+    octets: int  # of the mbox file
+    since: str  # the oldest internal date of its messages, and the newest
+    until: str
+    file: Stored  # the two encrypted files
+    index: Stored
+
+    def line(self) -> bytes:
+        return sealed({"encrypted": {**asdict(self), "file": self.file._asdict(), "index": self.index._asdict()}})
+
+
+def parse(line: bytes) -> Head | Entry | Mark | Encrypted | None:
     """What a line says; None when it is damaged."""
     said = unsealed(line)
     try:
@@ -126,7 +164,7 @@ def parse(line: bytes) -> Head | Entry | Mark | None:
         return None  # written by a program that we are not
 
 
-def _skim(line: bytes) -> Head | Extent | Mark | None:
+def _skim(line: bytes) -> Head | Extent | Mark | Encrypted | None:
     """The same, and of an entry only where its message stands: an index of many is read in a fourth of the time."""
     text = whole(line)
     found = None if text is None else _EXTENT.match(text)
@@ -136,11 +174,14 @@ def _skim(line: bytes) -> Head | Extent | Mark | None:
     return Extent(int(found[1]), int(found[2]), int(found[3]), bytes.fromhex(found[4].decode("ascii")))
 
 
-def _record(said: dict[str, Any]) -> Head | Entry | Mark | None:
+def _record(said: dict[str, Any]) -> Head | Entry | Mark | Encrypted | None:
     if "popferry" in said:
         if said["popferry"] != VERSION:
             return None
         return Head(MailboxName(tuple(said["mailbox"])), said["uidvalidity"], said["first"], said["after"])
+    if "encrypted" in said:
+        one = said["encrypted"]
+        return Encrypted(**{**one, "file": Stored(**one["file"]), "index": Stored(**one["index"])})
     if "uid" not in said:
         return Mark(said["end"])
     return Entry(
@@ -164,6 +205,14 @@ def read_head(path: Path) -> Head | None:
     return record if isinstance(record, Head) else None
 
 
+def read_encrypted(path: Path) -> Encrypted | None:
+    """What an index says of a file that is encrypted; None where it is not, or nobody can read it."""
+    with path.open("rb") as stream:
+        stream.readline(LINE_LIMIT)
+        record = parse(stream.readline(LINE_LIMIT))
+    return record if isinstance(record, Encrypted) else None
+
+
 def count_entries(path: Path) -> int:
     """About how many messages an index has, without a look at each."""
     count = 0
@@ -178,9 +227,11 @@ def count_entries(path: Path) -> int:
 class Index:
     """What an index says, with a few octets held for each message: an entry is read again when it is asked for."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, opener: Callable[[], BinaryIO] | None = None) -> None:
         self.path = path
+        self._open: Callable[[], BinaryIO] = opener or (lambda: path.open("rb"))
         self.head: Head | None = None
+        self.encrypted: Encrypted | None = None  # then nothing is known of a single message, but that it is there
         self.uids = array("Q")
         self.offsets = array("Q")  # where in the file each message begins
         self.ends = array("Q")  # where it ends
@@ -193,7 +244,7 @@ class Index:
         self._read()
 
     def _read(self) -> None:
-        with self.path.open("rb") as stream:
+        with self._open() as stream:
             place = number = 0
             while line := stream.readline(LINE_LIMIT):
                 number += 1
@@ -206,7 +257,7 @@ class Index:
                 self.tail.clear()
                 self.take(record, len(line), place)
 
-    def take(self, record: Head | Entry | Extent | Mark, octets: int, size: int) -> None:
+    def take(self, record: Head | Entry | Extent | Mark | Encrypted, octets: int, size: int) -> None:
         """A good line that ends at ``size``."""
         self.size = size
         match record:
@@ -220,6 +271,13 @@ class Index:
             case Mark():
                 self.marked = len(self.uids)
                 self.reached = max(self.reached, record.end)
+            case Encrypted() if not self.uids:
+                self.encrypted = record
+                count = record.last + 1 - record.first
+                self.uids.extend(range(record.first, record.last + 1))
+                self.offsets.extend([0] * count)
+                self.ends.extend([record.octets] * count)
+                self.marked, self.reached = count, record.octets
 
     def __len__(self) -> int:
         return len(self.uids)
@@ -241,8 +299,10 @@ class Index:
             yield record if isinstance(record, Extent) else None
 
     def _lines_from(self, start: int) -> Iterator[tuple[int, bytes]]:
-        """Place and line of each entry from that place on."""
-        with self.path.open("rb") as stream:
+        """Place and line of each entry from that place on. StoreError where they are encrypted."""
+        if self.encrypted is not None:
+            raise locked(self.path)
+        with self._open() as stream:
             place = 0
             for number in range(start, len(self.uids)):
                 if place != self._lines[number]:

@@ -15,10 +15,10 @@ from __future__ import annotations
 import os
 import struct
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 from ...errors import Cause, Retry, StoreError
 from ...model import BLOCK, display
@@ -26,6 +26,7 @@ from .. import disk
 
 SUFFIX = ".zst"
 FRAME = 4 * 1024 * 1024
+FRAME_AT_MOST = FRAME + FRAME // 128 + 1024  # octets of one that cannot be made smaller
 LEVEL = 9
 
 _SKIPPABLE, _SEEKABLE = 0x184D2A5E, 0x8F92EAB1
@@ -50,15 +51,17 @@ def zstd(path: Path) -> Any:
 
 
 class Packed:
-    """A compressed file. Without a table that fits there is nothing in it."""
+    """A compressed file. Without a table that fits there is nothing in it; but where it is told to be ``cut``, the
+    frames that are left are looked for. ``opener`` opens it, where it cannot be read as it stands."""
 
     _last: ClassVar[tuple[Packed, int, bytes] | None] = None  # one for all: a backup may have many files
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, opener: Callable[[], BinaryIO] | None = None, *, is_cut: bool = False) -> None:
         self.path = path
+        self._open: Callable[[], BinaryIO] = opener or (lambda: path.open("rb"))
         self._places = [0]  # where each frame begins in the file, and where the last one ends
         self._offsets = [0]  # the same, in what it holds
-        table = _table(path)
+        table = self._frames() if is_cut else self._table()
         if table is not None:
             self._places = [0, *accumulate(compressed for compressed, _ in table)]
             self._offsets = [0, *accumulate(octets for _, octets in table)]
@@ -87,7 +90,8 @@ class Packed:
 
     def _decompressed(self, at: int) -> bytes:
         library = zstd(self.path)
-        frame = b"".join(disk.read(self.path, self._places[at], self._places[at + 1]))
+        with self._open() as stream:
+            frame = _octets(stream, self._places[at], self._places[at + 1])
         wanted = self._offsets[at + 1] - self._offsets[at]
         try:
             # No more than the table says: a frame that was tampered with fills no memory.
@@ -97,24 +101,51 @@ class Packed:
             return b""
         return octets if len(octets) == wanted and decompressor.eof else b""
 
+    def _table(self) -> list[tuple[int, int]] | None:
+        """Compressed and decompressed octets of each frame, in order; None where the end of the file says otherwise."""
+        try:
+            stream = self._open()
+        except FileNotFoundError:
+            return None
+        with stream:
+            octets = stream.seek(0, os.SEEK_END)
+            if octets < _FOOT.size + _HEAD.size:
+                return None
+            count, descriptor, magic = _FOOT.unpack(_octets(stream, octets - _FOOT.size, octets))
+            length = count * _ENTRY.size + _FOOT.size
+            start = octets - length - _HEAD.size
+            if magic != _SEEKABLE or descriptor or start < 0:
+                return None
+            table = _octets(stream, start, octets - _FOOT.size)
+        if table[: _HEAD.size] != _HEAD.pack(_SKIPPABLE, length):
+            return None
+        entries = list(_ENTRY.iter_unpack(table[_HEAD.size :]))
+        is_ours = all(0 < octets <= FRAME for _, octets in entries)
+        return entries if is_ours and sum(compressed for compressed, _ in entries) == start else None
 
-def _table(path: Path) -> list[tuple[int, int]] | None:
-    """Compressed and decompressed octets of each frame, in order; None where the end of the file says otherwise."""
-    octets = disk.size_of(path)
-    foot = b"".join(disk.read(path, octets - _FOOT.size, octets)) if octets >= _FOOT.size + _HEAD.size else b""
-    if not foot:
-        return None
-    count, descriptor, magic = _FOOT.unpack(foot)
-    length = count * _ENTRY.size + _FOOT.size
-    start = octets - length - _HEAD.size
-    if magic != _SEEKABLE or descriptor or start < 0:
-        return None
-    table = b"".join(disk.read(path, start, octets - _FOOT.size))
-    if table[: _HEAD.size] != _HEAD.pack(_SKIPPABLE, length):
-        return None
-    entries = list(_ENTRY.iter_unpack(table[_HEAD.size :]))
-    is_ours = all(0 < octets <= FRAME for _, octets in entries)
-    return entries if is_ours and sum(compressed for compressed, _ in entries) == start else None
+    def _frames(self) -> list[tuple[int, int]]:
+        """The same of the whole frames at the beginning of a file that lost its end."""
+        library = zstd(self.path)
+        found: list[tuple[int, int]] = []
+        with self._open() as stream:
+            place, size = 0, stream.seek(0, os.SEEK_END)
+            while place < size:
+                octets = _octets(stream, place, min(size, place + FRAME_AT_MOST))
+                decompressor = library.ZstdDecompressor()
+                try:
+                    length = len(decompressor.decompress(octets, max_length=FRAME + 1))
+                except library.ZstdError:
+                    break
+                if not decompressor.eof or not length:
+                    break
+                found.append((len(octets) - len(decompressor.unused_data), length))
+                place += found[-1][0]
+        return found
+
+
+def _octets(stream: BinaryIO, start: int, end: int) -> bytes:
+    stream.seek(start)
+    return stream.read(end - start)
 
 
 def pack(path: Path, target: Path) -> None:

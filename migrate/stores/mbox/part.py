@@ -9,8 +9,8 @@ from pathlib import Path
 from ...wire.mbox import Splitter, decode
 from .. import disk
 from ..base import beginning
-from . import packed
-from .index import SUFFIX, Entry, Head, Index, read_head
+from . import age, packed
+from .index import SUFFIX, Encrypted, Entry, Head, Index, read_head, stored
 
 MBOX = ".mbox"
 STATE = ".popferry"  # the directory in a backup where its state files stand (config.job)
@@ -22,28 +22,82 @@ def indexes_below(root: Path) -> list[Path]:
 
 
 class Part:
-    """A file of a mailbox. The index is read when it is first asked for."""
+    """A file of a mailbox. The index is read when it is first asked for.
 
-    def __init__(self, path: Path) -> None:
+    An encrypted one can be read with an ``identity``. Without it is known what it holds; whoever asks for octets or an
+    entry gets a StoreError.
+    """
+
+    def __init__(self, path: Path, identity: age.Identity | None = None) -> None:
         self.path = path
         self.index_path = path.with_name(path.name + SUFFIX)
         self.packed_path = path.with_name(path.name + packed.SUFFIX)
+        self.age_path = path.with_name(self.packed_path.name + age.SUFFIX)
+        self.age_index_path = path.with_name(self.index_path.name + age.SUFFIX)
+        self._identity = identity
         self._packed: packed.Packed | None = None
         self._index: Index | None = None
+        self._encrypted: Encrypted | None = None
+        self.bad_lines: list[int] = []  # damaged ones of what can be read without the key, where it was read with it
         self._head: Head | None = None
 
     @property
     def head(self) -> Head | None:
         """The first line of the index, without the rest."""
         if self._head is None:
-            self._head = self._index.head if self._index is not None else read_head(self.index_path)
+            is_there = self._index is None and self.index_path.exists()
+            self._head = read_head(self.index_path) if is_there else self.index.head
         return self._head
 
     @property
     def index(self) -> Index:
         if self._index is None:
-            self._index = Index(self.index_path)
+            self._index = self._read_index()
         return self._index
+
+    def _read_index(self) -> Index:
+        index = Index(self.index_path) if self.index_path.exists() or not self._has_hidden_index else None
+        self._encrypted = None if index is None else index.encrypted
+        if not self._has_hidden_index or not (index is None or index.encrypted or self.is_hidden):
+            assert index is not None
+            return index
+        self.bad_lines = [] if index is None else [*index.bad, *index.tail]
+        hidden = Index(self.index_path, lambda: self._plain(self.age_index_path).open())
+        if hidden.head is None and index is not None:
+            hidden.head = index.head
+        return hidden
+
+    def _plain(self, path: Path) -> age.Plain:
+        """What one of its two encrypted files holds; nothing where its first lines are damaged."""
+        assert self._identity is not None
+        try:
+            return self._identity.plain(path)
+        except age.NotTheKey:
+            one = self._encrypted
+            if one is None or stored(path) == (one.file if path == self.age_path else one.index):
+                raise
+            return age.nothing()
+
+    @property
+    def _has_hidden_index(self) -> bool:
+        return self._identity is not None and self.age_index_path.exists()
+
+    @property
+    def encrypted(self) -> Encrypted | None:
+        """What is said of it where it is encrypted."""
+        if self._index is None and self.index_path.exists():
+            _ = self.index
+        return self._encrypted
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether its messages cannot be read, for want of an identity."""
+        return self._identity is None and (self.encrypted is not None or self.is_hidden)
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether its octets are there encrypted, and not otherwise."""
+        return self.age_path.exists() and not self.path.exists() and not self.packed_path.exists()
 
     def forget(self) -> None:
         """The index is read anew when it is asked for again."""
@@ -51,11 +105,14 @@ class Part:
 
     def is_stale(self) -> bool:
         """Whether somebody has written to the index since it was read."""
-        return self._index is not None and disk.size_of(self.index_path) != self._index.size
+        read = self._index is not None and self._encrypted is None
+        return read and disk.size_of(self.index_path) != self.index.size
 
     @property
     def has_index(self) -> bool:
-        return self.index_path.exists()
+        if self._identity is not None and self.encrypted is not None:
+            return self._has_hidden_index
+        return self.index_path.exists() or self._has_hidden_index
 
     @property
     def first(self) -> int:
@@ -69,28 +126,55 @@ class Part:
         return self.index.uids[-1] if len(self.index) else self.first - 1
 
     def exists(self) -> bool:
-        """Whether its octets are there, as they are or compressed."""
-        return self.path.exists() or self.packed_path.exists()
+        """Whether its octets are there, as they are, compressed or encrypted."""
+        return any(path.exists() for path in self.paths)
+
+    @property
+    def paths(self) -> tuple[Path, Path, Path]:
+        """Where its octets may stand; what stands in an earlier one needs the others no more."""
+        return self.path, self.packed_path, self.age_path
 
     def size(self) -> int:
-        """Octets of the mbox file, also where it is compressed."""
+        """Octets of the mbox file, also where it is compressed or encrypted."""
         try:
             return self.path.stat().st_size
         except FileNotFoundError:  # asked for first: what is being compressed is there under both names for a while
-            return self._unpacked().size if self.packed_path.exists() else 0
+            if self.packed_path.exists() or (self._identity is not None and self.age_path.exists()):
+                return self._unpacked().size
+            return self._locked_size()
+
+    def _locked_size(self) -> int:
+        """What the index says, where both encrypted files have the length that it knows."""
+        one = self.encrypted if self.age_path.exists() else None
+        files = ((self.age_path, one.file), (self.age_index_path, one.index)) if one else ()
+        return one.octets if one and all(disk.size_of(path) == stored.octets for path, stored in files) else 0
 
     def read(self, start: int, end: int) -> Iterator[bytes]:
         """The octets of the mbox file between, in blocks; fewer where it is short, gone, or damaged once compressed."""
         try:
             yield from disk.read(self.path, start, end)
         except FileNotFoundError:
-            if self.packed_path.exists():
+            if self.packed_path.exists() or self.age_path.exists():
                 yield from self._unpacked().read(start, end)
 
     def _unpacked(self) -> packed.Packed:
         if self._packed is None:
-            self._packed = packed.Packed(self.packed_path)
+            self._packed = packed.Packed(self.packed_path) if self.packed_path.exists() else self._decrypted()
         return self._packed
+
+    def _decrypted(self) -> packed.Packed:
+        if self._identity is None:
+            raise age.locked(self.age_path)
+        is_cut = not self._plain(self.age_path).is_whole
+        return packed.Packed(self.age_path, lambda: self._plain(self.age_path).open(), is_cut=is_cut)
+
+    def entry(self, number: int) -> Entry | None:
+        """As that of the index; also where the file was encrypted since that was read."""
+        entry = self.index.entry(number)
+        if entry is None and self.is_stale():
+            self.forget()
+            entry = self.index.entry(number)
+        return entry
 
     # --- messages ---------------------------------------------------------------------------
 

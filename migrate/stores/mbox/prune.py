@@ -14,22 +14,29 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from ...model import MailboxName, display
 from .. import disk
 from ..lock import Busy, patient_lock
-from .closed import FAULTY, UNKNOWN, fault_of, period_of
-from .folder import Folder
-from .index import SUFFIX
+from .closed import (
+    ELSEWHERE,
+    FAULTY,
+    NOT_READ_BACK,
+    UNKNOWN,
+    fault_of,
+    go_on,
+    is_elsewhere,
+    parts_in,
+    period_of,
+    span_of,
+)
 from .lock import file_lock, forget_dotlock
-from .part import MBOX, Part, indexes_below
+from .part import Part, indexes_below
 from .pruned import Pruned, Record
 
 ONE_FILE = "it is one file for all time (--layout one), which is never over"
-NOT_READ_BACK = "an interrupted backup has not read all of it back yet; run popferry backup first"
-ELSEWHERE = "it does not stand where popferry backup made it; name the directory that the backup was given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +102,9 @@ class _Mailbox:
     ) -> None:
         self._root, self._directory, self._clock, self._notices = root, directory, clock, notices
         self._record = Record(directory)
-        parts = [Part(path.with_suffix("")) for path in directory.glob("*" + MBOX + SUFFIX)]
+        parts = parts_in(directory)
         self._leftover = [part for part in parts if not part.exists() and self._record.names(part.path.name)]
-        parts = [part for part in parts if part not in self._leftover]
-        self._parts = sorted(parts, key=lambda part: (part.first, part.path.name))
+        self._parts = [part for part in parts if part not in self._leftover]
 
     def plan(self, rule: Rule, unproven: Mapping[MailboxName, int]) -> Iterator[Old | Spared]:
         for part in self._taken(rule):
@@ -109,8 +115,8 @@ class _Mailbox:
         self._finish()
         for part in self._taken(rule):
             reason = self._reason(part, unproven)
-            if not reason and part is self._parts[-1]:
-                reason = self._go_on(part)
+            if not reason and part is self._parts[-1] and not go_on(self._root, part, self._clock, self._notices):
+                reason = FAULTY
             old = None if reason else self._old(part)
             try:
                 reason = reason or self._delete(part)
@@ -121,7 +127,8 @@ class _Mailbox:
     def _finish(self) -> None:
         """What a killed prune left behind of files that are gone."""
         for part in self._leftover:
-            disk.remove(part.index_path)
+            for path in (part.age_index_path, part.index_path):
+                disk.remove(path)
         for one in self._record.all:
             path = self._directory / one.pruned
             if not path.exists():
@@ -154,20 +161,9 @@ class _Mailbox:
         assert part.head is not None
         if part.last >= unproven.get(part.head.mailbox, part.last + 1):
             return NOT_READ_BACK
-        return "" if self._folder(part).directory == self._directory else ELSEWHERE
-
-    def _folder(self, part: Part, layout: str = "month") -> Folder:
-        assert part.head is not None
-        return Folder(self._root, part.head.mailbox, layout=layout, clock=self._clock, notices=self._notices)
+        return ELSEWHERE if is_elsewhere(self._root, part) else ""
 
     # --- how --------------------------------------------------------------------------------
-
-    def _go_on(self, part: Part) -> str:
-        """Begins the file that comes after the newest one: uids and UIDVALIDITY go on in it. Value: why it is not."""
-        period = period_of(part)
-        assert period is not None
-        folder = self._folder(part, "month" if period[1] - period[0] < timedelta(days=32) else "year")
-        return "" if folder.tail().path != part.path else FAULTY
 
     def _delete(self, part: Part) -> str:
         """Why the file stays; nothing when it is gone, durably."""
@@ -180,15 +176,16 @@ class _Mailbox:
             on = datetime.fromtimestamp(self._clock(), UTC).date().isoformat()
             gone = Pruned(part.path.name, head.uidvalidity, head.first, part.last, head.after, part.size(), on)
             self._record.add(gone)
-            for path in (part.path, part.packed_path, part.index_path):
+            for path in (*part.paths, part.age_index_path, part.index_path):
                 if path.exists():
                     disk.remove(path)
         return ""
 
     def _old(self, part: Part) -> Old:
-        dates = [entry.internaldate.when for _, entry in part.index.entries() if entry is not None]
-        since, until = (min(dates), max(dates)) if dates else (None, None)
-        return Old(self._name(part), len(part.index), part.size(), since, until)
+        if one := part.encrypted:
+            since, until = datetime.fromisoformat(one.since), datetime.fromisoformat(one.until)
+            return Old(self._name(part), len(part.index), part.size(), since, until)
+        return Old(self._name(part), len(part.index), part.size(), *span_of(part))
 
     def _name(self, part: Part) -> str:
         return display(str(part.path.relative_to(self._root)), 1000)

@@ -17,6 +17,8 @@ from ...wire.mbox import FROM, date_of, decode, foreign_note, survey
 from .. import disk
 from ..base import beginning, collected
 from ..lock import WAIT_S, PatientSession, run_lock
+from .age import SUFFIX as ENCRYPTED
+from .age import Identity
 from .index import SUFFIX
 from .listing import Listing
 from .packed import SUFFIX as PACKED
@@ -29,7 +31,8 @@ Wanted = Callable[[bytes, datetime | None], bool]
 class MboxReader(PatientSession):
     """Reads one file, or every mbox file below a directory. Never deletes anything.
 
-    ``wanted`` chooses by header and internal date which messages are listed.
+    ``wanted`` chooses by header and internal date which messages are listed. ``identity`` reads what is encrypted;
+    without it a backup that has such files cannot be opened.
     """
 
     kinds = (OpenSource, ListSource, Fetch, CloseSource)
@@ -42,6 +45,7 @@ class MboxReader(PatientSession):
         spill_dir: Path,
         *,
         wanted: Wanted | None = None,
+        identity: Identity | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wait_s: float = WAIT_S,
     ) -> None:
@@ -50,6 +54,7 @@ class MboxReader(PatientSession):
         self._digester = digester
         self._spill_dir = spill_dir
         self._wanted = wanted
+        self._identity = identity
         self._listing = Listing()
 
     def submit(self, command: Command) -> None:
@@ -83,7 +88,7 @@ class MboxReader(PatientSession):
             raise StoreError(f"there is no {display(str(self._root), 1000)}", cause=Cause.UNUSABLE, retry=Retry.NEVER)
         self._listing = Listing()
         mailboxes: dict[MailboxName | None, None] = {}
-        for part in parts_below(self._root):
+        for part in parts_below(self._root, self._identity):
             with run_lock(part.path.parent, shared=True):
                 self._list(part)
             mailboxes[_mailbox(part)] = None
@@ -141,7 +146,7 @@ class MboxReader(PatientSession):
             when = date_of(_first_line(place.part, place.offset, place.end))
             date = InternalDate(when, DateSource.STORE) if when else None
             return replace(message, internaldate=date, mailbox=_mailbox(place.part))
-        entry = place.part.index.entry(place.entry)
+        entry = place.part.entry(place.entry)
         name = display(place.part.path.name)
         if entry is None:
             raise MessageError(f"its line in the index of {name} is damaged")
@@ -168,15 +173,17 @@ def is_backup(root: Path) -> bool:
     return any(name.endswith(MBOX + SUFFIX) for name in names) and STATE not in names
 
 
-def parts_below(root: Path) -> list[Part]:
+def parts_below(root: Path, identity: Identity | None = None) -> list[Part]:
     """Every mbox file, those of a mailbox by uid; or the one that ``root`` is."""
     if root.is_file():
-        return [Part(root.with_name(root.name.removesuffix(PACKED)))]
+        return [Part(root.with_name(root.name.removesuffix(ENCRYPTED).removesuffix(PACKED)), identity)]
     # A file may be lost and its index left.
     found = list(disk.below(root))
     names = {path.with_name(path.stem) for path in found if path.name.endswith((MBOX + SUFFIX, MBOX + PACKED))}
+    names |= {path.with_suffix("").with_suffix("") for path in found if path.name.endswith(MBOX + PACKED + ENCRYPTED)}
     names |= {path for path in found if path.name.endswith(MBOX) and path.is_file()}
-    parts = [part for part in map(Part, names) if part.exists() or not Record(part.path.parent).names(part.path.name)]
+    parts = [Part(name, identity) for name in names]
+    parts = [part for part in parts if part.exists() or not Record(part.path.parent).names(part.path.name)]
     return sorted(parts, key=lambda part: (part.path.parent, part.first if part.has_index else 0, part.path.name))
 
 
