@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +38,10 @@ def run(options: argparse.Namespace) -> Exit:
             "every file of this backup is one for all time (--layout one): no part of it is ever over",
             hint="popferry backup --layout month begins a file for each month from now on; the first one stays.",
         )
-    rule = Rule(keep=options.keep)
-    if options.older_than is not None:
-        rule = Rule(before=ago(options.older_than, datetime.fromtimestamp(time.time(), UTC).date()))
+    age: Age | None = options.older_than
+
+    def rule(today: date) -> Rule:
+        return Rule(keep=options.keep) if age is None else Rule(before=ago(age, today))
 
     def prune_job() -> RunJob:
         from ..driver import prune_job

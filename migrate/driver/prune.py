@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
+from time import time as wall
 
 from ..errors import Exit, StoreError
 from ..events import Event, Notice, Prunable, Pruned, Pruning, Spared
@@ -15,18 +15,23 @@ from ..state import no_run, read_state, state_files
 from ..stores import mbox
 from .stop import Stop
 
+TOLD_S = 3 * 86400.0  # nights may be missed; what is older is told
+
 
 def prune_job(
     directory: Path,
     states: Path,
-    rule: mbox.Rule,
+    rule: Callable[[date], mbox.Rule],
     emit: Callable[[Event], None],
     stop: Stop,
     *,
     is_real: bool,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] = wall,
 ) -> Exit:
     """The exit code of one prune, after its Pruned event. ``states``: where the backup has its state files.
+
+    ``rule`` is asked on which day it is. That is never later than the day on which a backup last reached its source:
+    a clock that stands years ahead makes nothing older. Without such a note the newest file tells it by its month.
 
     StateError where a run is under way or a state file cannot be read, StoreError where the disk refuses.
     """
@@ -35,10 +40,32 @@ def prune_job(
             paths = state_files(states)
             if is_real:
                 held.enter_context(no_run(paths))
-            return _Prune(directory, rule, unproven(paths), emit, stop, clock).run(is_real=is_real)
+            now = _now(directory, paths, clock(), emit)
+            rule_now = rule(datetime.fromtimestamp(now, UTC).date())
+            return _Prune(directory, rule_now, unproven(paths), emit, stop, lambda: now).run(is_real=is_real)
     except StoreError as error:
         error.end = "destination"
         raise
+
+
+def _now(directory: Path, paths: list[Path], now: float, emit: Callable[[Event], None]) -> float:
+    """The time from which ages are counted (seconds, epoch); told where it is not that of the clock."""
+    reached = []
+    for path in paths:
+        with read_state(path) as reader:
+            reached.append(reader.reached())
+    then, why = (
+        max((when for when in reached if when is not None), default=None),
+        "when a backup last reached its source",
+    )
+    if then is None and (day := mbox.newest_day(directory)) is not None:
+        then, why = datetime.combine(day, time(23, 59, 59), UTC).timestamp(), "the last day of its newest month"
+    if then is None or now <= then:
+        return now
+    if now - then > TOLD_S:
+        counted, clock = (datetime.fromtimestamp(when, UTC).date().isoformat() for when in (then, now))
+        emit(Notice(f"Ages are counted from {counted}, {why}, not from the clock of this machine ({clock})."))
+    return then
 
 
 def unproven(paths: list[Path]) -> dict[MailboxName, int]:

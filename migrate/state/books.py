@@ -104,6 +104,7 @@ class State:
     def begin_session(self) -> int:
         with self._db.transaction():
             number = self._db.take("session")
+            self._db.set_meta("reached", self._clock())
         self._session = number
         return number
 

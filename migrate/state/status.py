@@ -198,6 +198,11 @@ class StateReader:
         )
         return {names[number]: uid for number, uid in rows}
 
+    def reached(self) -> float | None:
+        """When a run was last let in by the source, by the clock of its machine; None where no run noted it."""
+        when: float | None = self._db.meta("reached")
+        return when
+
     def unfinished(self) -> int:
         """How many messages are neither verified at the destination nor done otherwise."""
         return int(self._db.one(f"SELECT count(*) FROM message WHERE stage IN ({_NOT_SAFE})"))

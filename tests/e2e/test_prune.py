@@ -18,7 +18,7 @@ from tests.support.dovecot import Dovecot
 from tests.support.mailgen import generate
 
 from .ferry import AHEAD, PATIENCE_S, ROOT, Json, Ran
-from .nightly import Nightly
+from .nightly import FOLDER, Nightly
 
 pytestmark = [pytest.mark.dovecot]
 
@@ -65,6 +65,7 @@ class Months(Nightly):
             served += self.deliver(list(generate(30 + number, 5, odd=0)))
             assert self.backup().code == 0
             self.now_s += MONTH_S
+        assert self.backup().code == 0, "and a night without mail"
         return served
 
     def prune(self, *options: str, is_json: bool = True) -> Ran:
@@ -136,6 +137,31 @@ def test_a_whole_backup_may_go_and_nothing_is_fetched_again(months: Months) -> N
     assert "15  skipped" not in months.run("status", months.ferry.source, f"mbox:{months.root}", is_json=False).err
 
 
+@pytest.mark.parametrize("has_state", [True, False])
+def test_a_clock_that_is_years_ahead_makes_nothing_older(months: Months, has_state: bool) -> None:
+    months.grow()
+    before = months.names()
+    right = months.now_s
+    if not has_state:
+        shutil.rmtree(months.root / ".popferry")
+    months.now_s += 50 * 365 * 86400
+    if has_state:
+        # The backup of that night does not get as far as its source: no certificate is valid any more.
+        away = months.ferry.source.rpartition(":")[0] + ":9"
+        (state,) = (months.root / ".popferry").glob("*.sqlite")
+        words = ("backup", away, str(months.root), "--source-password", "env:OLD_PASSWORD", "--state", str(state))
+        assert months.run(*words).code == 4
+    for rule in (("--older-than", "4m"), ("--older-than", "49y"), ("--keep", "3")):
+        ran = months.prune(*rule, "--yes")
+        assert (ran.code, ran.all("prunable"), months.names()) == (0, [], before), rule
+        assert "not from the clock of this machine (207" in ran.one("notice")["text"]
+    would = [one["file"] for one in months.prune("--older-than", "1m").all("prunable")]
+    months.now_s = right
+    assert would == [one["file"] for one in months.prune("--older-than", "1m").all("prunable")]
+    assert [f"INBOX/{name}" for name in before[: len(would)]] == would
+    assert would
+
+
 def test_what_is_really_lost_beside_it_is_told(months: Months) -> None:
     months.grow()
     assert months.prune("--keep", "2", "--yes").code == 0
@@ -199,6 +225,10 @@ def test_what_an_interrupted_backup_has_not_read_back_stays(months: Months) -> N
     db.close()
     newest = months.names()[-1]
     months.now_s += MONTH_S
+    # Another account in the same directory: it is known that the month went by, and the run that was killed stays so.
+    account = months.ferry.dest.removesuffix(f"/{FOLDER}")
+    words = ("backup", account, str(months.root), "--source-password", "env:NEW_PASSWORD")
+    assert months.run(*words).code == 0
     ran = months.prune("--older-than", "1d", "--yes")
     assert [one["file"] for one in ran.all("spared")] == [f"INBOX/{newest}"]
     assert "interrupted backup" in ran.one("spared")["reason"]

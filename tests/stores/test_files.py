@@ -406,6 +406,7 @@ def test_what_cannot_be_read_is_set_aside_and_the_others_are_read(root: Path, re
     (root / "d" / "new").mkdir()
     (root / "e.zip").write_bytes(b"PK\3\4")
     (root / "f.txt").write_bytes(b"Dear all\n")
+    (root / "g.mbox.zst.age").write_bytes(b"age-encryption.org/v1\n-> X25519 abc\n")
     found = read(root)
     outcomes = play(found.session, *map(Fetch, found.refs))
     assert [outcome.error is None for outcome in outcomes] == [True, False, False, False]
@@ -413,6 +414,7 @@ def test_what_cannot_be_read_is_set_aside_and_the_others_are_read(root: Path, re
     assert found.notices == [
         '"e.zip": a zip archive; unpack it first',
         '"f.txt": no mail: expected a From_ line or the header of a message, found "Dear all"',
+        '"g.mbox.zst.age": encrypted with age; decrypt it first (age -d)',
     ]
 
 

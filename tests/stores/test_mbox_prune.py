@@ -17,8 +17,9 @@ from migrate.commands import CloseSource, Fetch, FetchHeaders, ListSource, OpenM
 from migrate.model import INBOX, MailboxName
 from migrate.rules.dedupe import Digester
 from migrate.stores import disk
-from migrate.stores.mbox import MboxReader, Old, Rule, Spared, find_lost, has_periods
-from migrate.stores.mbox.closed import ELSEWHERE, FAULTY, NOT_READ_BACK, UNKNOWN
+from migrate.stores.mbox import MboxReader, Old, Rule, Spared, find_lost, has_periods, newest_day
+from migrate.stores.mbox.closed import ELSEWHERE, FAULTY, NOT_READ_BACK, UNKNOWN, go_on
+from migrate.stores.mbox.part import Part
 from migrate.stores.mbox.prune import ONE_FILE, prune
 from migrate.stores.record import sealed
 from tests.engine.support import letter
@@ -143,6 +144,18 @@ def test_every_folder_is_looked_at_and_several_files_of_a_month_go_together(tmp_
     found = pruned(root, Rule(keep=1))
     assert names(found) == ["INBOX/2026-08.2.mbox", *(f"Sent/2026-{month}.mbox" for month in ("08", "09", "10"))]
     assert reasons(found) == [("INBOX/2026-08.mbox", UNKNOWN)]
+
+
+def test_a_month_that_was_begun_for_nothing_is_not_one_of_those_that_are_kept(tmp_path: Path) -> None:
+    root = tmp_path / "backup"
+    fill(root)
+    opened(root, now=DECEMBER_2026)
+    part = root / "INBOX/2026-12.mbox"
+    go_on(root, Part(root / "INBOX/2026-11.mbox"), lambda: DECEMBER_2026, [])
+    assert part.exists()
+    assert names(pruned(root, Rule(keep=3))) == ["INBOX/2026-08.mbox"]
+    assert newest_day(root) == date(2026, 12, 31)
+    assert newest_day(tmp_path / "none") is None
 
 
 def test_years_are_months_of_twelve(tmp_path: Path) -> None:

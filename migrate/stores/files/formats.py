@@ -54,6 +54,7 @@ _OTHERS = {
     b"PK\x03\x04": "a zip archive; unpack it first",
     b"LZIP": "compressed with lzip; unpack it first",
     b"\x28\xb5\x2f\xfd": "compressed with zstd; unpack it first",
+    b"age-encryption.org/v1": "encrypted with age; decrypt it first (age -d)",
     b"7z\xbc\xaf\x27\x1c": "a 7z archive; unpack it first",
     b"\xd0\xcf\x11\xe0": "an Office file",
     b"SQLite format 3": "a database",

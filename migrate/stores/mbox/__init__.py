@@ -14,7 +14,7 @@ from .compress import Compressed, compress
 from .encrypt import Hidden, encrypt
 from .folder import LAYOUTS, find_lost
 from .part import STATE
-from .prune import Old, Rule, Spared, has_periods, prune
+from .prune import Old, Rule, Spared, has_periods, newest_day, prune
 from .reader import MboxReader, is_backup
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "identity_of",
     "is_backup",
     "is_recipient",
+    "newest_day",
     "prune",
     "there_is",
 ]

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from ...model import MailboxName, display
@@ -88,10 +88,16 @@ def prune(
                 yield from one.prune(rule, unproven) if is_real else one.plan(rule, unproven)
 
 
+def newest_day(root: Path) -> date | None:
+    """The last day of the newest month (or year) that a file of the backup is of; None where none is of any."""
+    with disk.translated(root):
+        found = (period_of(Part(path.with_suffix(""))) for path in indexes_below(root))
+        return max((period[1] - timedelta(days=1) for period in found if period), default=None)
+
+
 def has_periods(root: Path) -> bool:
     """Whether any file of the backup is of a month or a year."""
-    with disk.translated(root):
-        return any(period_of(Part(path.with_suffix(""))) for path in indexes_below(root))
+    return newest_day(root) is not None
 
 
 class _Mailbox:
@@ -140,7 +146,9 @@ class _Mailbox:
         """The files that the rule takes, oldest first. Those of no period are taken too, to say why they stay."""
         today = datetime.fromtimestamp(self._clock(), UTC).date()
         periods = {part.path: period_of(part) for part in self._parts}
-        newest = sorted({period for period in periods.values() if period}, reverse=True)[: rule.keep or 0]
+        # A month without a message, begun so that the one before could go, is none that anybody wants to keep.
+        full = {period for part in self._parts if (period := periods[part.path]) and len(part.index)}
+        newest = sorted(full, reverse=True)[: rule.keep or 0]
         taken = []
         for part in self._parts:
             period = periods[part.path]
