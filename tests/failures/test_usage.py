@@ -45,6 +45,15 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "no layout": (["backup", POP, "d", "--layout", "day"], ["--layout: expected month or year or one, got day"]),
     "a layout of a Maildir": (["backup", POP, "maildir:d", "--layout", "year"], ["--layout is for mbox files"]),
     "a compressed Maildir": (["backup", POP, "maildir:d", "--compress"], ["--compress is for mbox files"]),
+    "an encrypted Maildir": (
+        ["backup", POP, "maildir:d", "--encrypt-to", "age1x"],
+        ["--encrypt-to is for mbox files"],
+    ),
+    "nobody to encrypt to": (
+        ["backup", POP, "d", "--encrypt-to", "alice"],
+        ["--encrypt-to: expected a public key (age1...) or a file of them; alice:", "age-keygen -o FILE"],
+    ),
+    "no identity": (["verify", os.path.dirname(__file__), "--identity", "/nonexistent"], ["there is no backup /"]),
     "a Maildir to prune": (
         ["prune", "maildir:d", "--keep", "12"],
         ["prune is for mbox files", "Delete messages there with a mail program"],

@@ -225,6 +225,21 @@ def test_what_is_not_whole_or_not_read_back_stays_and_it_is_told(tmp_path: Path)
     assert encrypted(root) == []
 
 
+def test_a_part_of_it_is_chosen_by_header_and_date(tmp_path: Path) -> None:
+    root = tmp_path / "backup"
+    messages = fill(root)
+    encrypted(root)
+    spill = tmp_path / "spill"
+    spill.mkdir(exist_ok=True)
+    header = messages[4].partition(b"\r\n\r\n")[0].splitlines()[0]
+    session = MboxReader(root, Digester, spill, identity=holder(), wanted=lambda octets, when: header in octets)
+    value(session, OpenSource())
+    refs = value(session, ListSource())
+    assert [b"".join(value(session, Fetch(ref)).blocks()) for ref in refs] == [one for one in messages if header in one]
+    assert 0 < len(refs) < len(messages)
+    session.close()
+
+
 def test_months_that_were_compressed_before_are_encrypted_too(tmp_path: Path) -> None:
     root = tmp_path / "backup"
     messages = fill(root)
@@ -450,6 +465,7 @@ print(re.search(r"VmHWM:\s*([0-9]+)", Path("/proc/self/status").read_text())[1])
 """
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="it is read from /proc")
 def test_the_memory_does_not_grow_with_the_file(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     peaks = []
     for megabytes in (1, 60):
