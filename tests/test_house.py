@@ -30,7 +30,7 @@ ROOMS: list[tuple[str, str]] = [
     ("stores.net", "model errors stores.base"),
     ("stores.memory", "model errors commands stores.base"),
     ("stores.disk", "model errors"),
-    ("stores.record", ""),
+    ("stores.record", "model"),
     ("stores.lock", "model errors commands stores.base"),
     ("stores", "+ model errors commands wire stores.base stores.net stores.disk stores.record stores.lock"),
     ("state", ". model errors commands recount"),

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -88,12 +88,15 @@ def run_job(
         forbid = ""
         if job.policy.delete_after_s is not None and not job.policy.dry_run:
             forbid = unfinished_elsewhere(job.state_path, job.source.account)
-        opener = _opener(job, source_secret, dest_secret, spill_dir, trace)
+        # Files that were put back from an older copy would give uids once more that rows of ours claim.
+        files = None if job.dest.path is None else _Files(job, is_dry=job.policy.dry_run, floors=state.highest_uids())
+        opener = _opener(job, source_secret, dest_secret, spill_dir, trace, files)
         code = Driver(state, opener, stop, emit).run(walk(job.policy, emit, forbid))
         # From mail that is read where it stands a person may delete, as from a server.
         grows = job.dest.protocol is Wire.MBOX or job.is_backup
-        if grows and not job.policy.dry_run and code in (Exit.OK, Exit.SET_ASIDE, Exit.TEMPORARY):
-            lost = _tell_lost(job, state, emit)
+        is_done = not job.policy.dry_run and code in (Exit.OK, Exit.SET_ASIDE, Exit.TEMPORARY)
+        if files is not None and grows and is_done:
+            lost = _tell_lost(files, state, emit)
             if job.compress or job.recipients:
                 _close_months(job, emit)
             return Exit.DIFFERENCES if lost else code
@@ -106,23 +109,45 @@ def _path_of(place: Endpoint) -> Path:
     return place.path
 
 
-def _tell_lost(job: JobLike, state: State, emit: Callable[[Event], None]) -> int:
+class _Files:
+    """The files at the destination of a run, and what its sessions have read of their indexes."""
+
+    def __init__(self, job: JobLike, *, is_dry: bool, floors: Mapping[MailboxName, int]) -> None:
+        self.root = _path_of(job.dest)
+        self.is_maildir = job.dest.protocol is Wire.MAILDIR
+        self._layout, self._is_dry, self._floors = job.layout, is_dry, floors
+        self._parts: mbox.Parts = {}
+        self._indexes: maildir.Indexes = {}
+
+    def appender(self, keys: mbox.Identity | None) -> Session:
+        """A new session. ``is_dry``: it only reads. ``keys``: with them it reads in old months."""
+        is_dry, floors = self._is_dry, self._floors
+        if self.is_maildir:
+            return maildir.MaildirAppender(self.root, is_dry=is_dry, floors=floors, indexes=self._indexes)
+        return mbox.MboxAppender(
+            self.root, layout=self._layout, is_dry=is_dry, floors=floors, parts=self._parts, identity=keys
+        )
+
+    def find_lost(self, mailbox: MailboxName, uids: list[int]) -> list[int]:
+        """Those of these uids that are not there."""
+        if self.is_maildir:
+            return maildir.find_lost(self.root, mailbox, uids, self._indexes)
+        return mbox.find_lost(self.root, mailbox, uids, self._parts)
+
+
+def _tell_lost(files: _Files, state: State, emit: Callable[[Event], None]) -> int:
     """How many messages the state file knows to be stored that are not there; each mailbox is told of.
 
     From a server a person may delete what was copied; a backup only grows. Into mbox files the next run fetches what
     the source still has.
     """
     lost = 0
-    # What is missing from a Maildir may stand in another folder of it: fetched again, it would be there twice.
-    is_mbox = job.dest.protocol is Wire.MBOX
-    find_lost = mbox.find_lost if is_mbox else maildir.find_lost
-    with read_state(job.state_path) as reader:
-        stored = reader.stored()
-    for mailbox, (uids, without) in stored.items():
-        gone = find_lost(_path_of(job.dest), mailbox, uids)
+    for mailbox, (uids, without) in state.stored().items():
+        gone = files.find_lost(mailbox, uids)
         if count := len(gone) + without:
             what = f"missing: {count:,} of the messages that were stored before"
-            if is_mbox and (again := state.list_again(mailbox, gone)):
+            # What is missing from a Maildir may stand in another folder of it: fetched again, it would be there twice.
+            if not files.is_maildir and (again := state.list_again(mailbox, gone)):
                 what += f"; the source still has {again:,}, and the next run fetches them again"
             emit(Damaged(str(mailbox), None, None, "", what))
         lost += count
@@ -161,7 +186,8 @@ def verify_job(
     with _released(job) as released, _scratch_dir() as spill_dir, _trace(job.trace_path, emit) as trace:
         sheet = TemporarySheet(released)
         try:
-            opener = _opener(job, source_secret, dest_secret, spill_dir, trace, is_dry=True)
+            files = None if job.dest.path is None else _Files(job, is_dry=True, floors={})
+            opener = _opener(job, source_secret, dest_secret, spill_dir, trace, files)
             # The sheet stands where a migration has its books; the engine knows (engine.reading.ask_sheet).
             return Driver(cast(Books, sheet), opener, stop, emit).run(audit(job.policy, emit))
         finally:
@@ -241,8 +267,9 @@ def rebuild_job(
             # Without the path, which names the accounts.
             name = set_aside(Path("state"), making.number).suffix
             emit(Notice(f"The state file is damaged; it will be kept beside the new one, its name ending in {name}."))
+        files = None if job.dest.path is None else _Files(job, is_dry=job.policy.dry_run, floors={})
         with _spill_dir(job) as spill_dir, _trace(job.trace_path, emit) as trace:
-            opener = _opener(job, source_secret, dest_secret, spill_dir, trace)
+            opener = _opener(job, source_secret, dest_secret, spill_dir, trace, files)
             code = Driver(making.state, opener, stop, emit).run(rebuild(job.policy, emit))
         if code in (Exit.OK, Exit.SET_ASIDE):
             making.finish()
@@ -316,10 +343,9 @@ def _opener(
     dest_secret: Secret,
     spill_dir: Path,
     trace: Trace | None,
-    *,
-    is_dry: bool = False,
+    files: _Files | None,
 ) -> Callable[[OpenSource | OpenDest], Session]:
-    """What opens a session. With ``is_dry``, as in a rehearsal, files at the destination are only read."""
+    """What opens a session. ``files``: those at the destination, if it is no server."""
 
     def connect(endpoint: Endpoint) -> Channel:
         return net.connect(endpoint, timeout_s=min(30.0, job.timeout_s), allow_clear=job.allow_clear)
@@ -331,9 +357,8 @@ def _opener(
 
     def open_session(command: OpenSource | OpenDest) -> Session:
         if isinstance(command, OpenDest):
-            if job.dest.path is not None:
-                keys = mbox.identity_of(dest_secret, spill_dir)
-                return _files_appender(job, job.dest.path, keys, is_dry=is_dry or job.policy.dry_run)
+            if files is not None:
+                return files.appender(mbox.identity_of(dest_secret, spill_dir))
             from ..stores.imap import ImapAppender  # imapclient is heavy, and a backup of a POP3 account needs none
 
             return ImapAppender(
@@ -368,14 +393,3 @@ def _opener(
         )
 
     return open_session
-
-
-def _files_appender(job: JobLike, root: Path, keys: mbox.Identity | None, *, is_dry: bool) -> Session:
-    floors: dict[MailboxName, int] = {}
-    if has_state(job.state_path):
-        with read_state(job.state_path) as reader:
-            # Files that were put back from an older copy would give uids once more that rows of ours claim.
-            floors = reader.highest_uids()
-    if job.dest.protocol is Wire.MAILDIR:
-        return maildir.MaildirAppender(root, is_dry=is_dry, floors=floors)
-    return mbox.MboxAppender(root, layout=job.layout, is_dry=is_dry, floors=floors, identity=keys)

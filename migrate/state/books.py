@@ -198,6 +198,14 @@ class State:
                 found.setdefault(row.twin, []).append(row)
         return found
 
+    def stored(self) -> dict[MailboxName, tuple[list[int], int]]:
+        """What has to be there, by mailbox: the uids that rows claim, and how many rows were safe and have none now."""
+        return self._dest.stored()
+
+    def highest_uids(self) -> dict[MailboxName, int]:
+        """The highest uid of each mailbox of the destination that a row claims."""
+        return self._dest.highest_uids()
+
     def row(self, row_id: int) -> Checkpoint:
         rows = self._db.checkpoints("WHERE m.id = ?", (row_id,))
         row = rows[0] if rows else self._bindings.virtual(row_id)

@@ -20,6 +20,8 @@ _UNPLACED = quoted(Stage.INTENDED, Stage.APPENDED, Stage.VERIFIED, Stage.RELEASI
 # Rows that were seen at the destination claim before those that it only acknowledged: else a twin that was never
 # stored would take the copy of one whose source is gone.
 _CLAIM_ORDER = "m.stage WHEN 'appended' THEN 1 WHEN 'intended' THEN 2 WHEN 'set aside' THEN 3"
+_SAFE = quoted(Stage.VERIFIED, Stage.RELEASING, Stage.RELEASED)
+_NOT_SAFE = quoted(Stage.LISTED, Stage.INTENDED, Stage.APPENDED, Stage.SET_ASIDE)
 _NO_CANDIDATES = quoted(Stage.LISTED, Stage.GONE)
 LOOKUP_CHUNK = 500  # indexes asked for in one statement
 
@@ -76,6 +78,24 @@ class Destination:
         return [names[number] for (number,) in used]
 
     # --- uids ----------------------------------------------------------------------------------
+
+    def stored(self) -> dict[MailboxName, tuple[list[int], int]]:
+        found: dict[MailboxName, tuple[list[int], int]] = {}
+        claimed = (
+            f"SELECT uid_dest FROM message WHERE mailbox = ? AND uid_dest IS NOT NULL AND stage NOT IN ({_NOT_SAFE})"
+        )
+        # A duplicate that is none of another row's message has a copy of its own: it was there before us.
+        safe = f"(stage IN ({_SAFE}) OR (stage = 'duplicate' AND twin IS NULL))"
+        lost = f"SELECT count(*) FROM message WHERE mailbox = ? AND uid_dest IS NULL AND {safe}"
+        for number, name in self._db.mailboxes().items():
+            uids = [uid for (uid,) in self._db.ask(claimed, (number,))]
+            found[name] = (uids, int(self._db.one(lost, (number,))))
+        return found
+
+    def highest_uids(self) -> dict[MailboxName, int]:
+        names = self._db.mailboxes()
+        rows = self._db.ask("SELECT mailbox, max(uid_dest) FROM message WHERE uid_dest IS NOT NULL GROUP BY mailbox")
+        return {names[number]: uid for number, uid in rows}
 
     def unplaced(self, name: MailboxName) -> list[Checkpoint]:
         return self._db.checkpoints(

@@ -22,7 +22,6 @@ from .rows import damaged_row, sealed
 from .schema import APPLICATION_ID, MAGIC, quoted
 
 _RELEASED = quoted(Stage.RELEASING, Stage.RELEASED)
-_SAFE = quoted(Stage.VERIFIED, Stage.RELEASING, Stage.RELEASED)
 _UNPROVEN = quoted(Stage.INTENDED, Stage.APPENDED)
 _NOT_SAFE = quoted(Stage.LISTED, Stage.INTENDED, Stage.APPENDED, Stage.SET_ASIDE)
 
@@ -168,26 +167,6 @@ class StateReader:
             with translated(db.path):
                 db.connection.execute("ROLLBACK")
         self._check_unchanged()
-
-    def stored(self) -> dict[MailboxName, tuple[list[int], int]]:
-        """What has to be there, by mailbox: the uids that rows claim, and how many rows were safe and have none now."""
-        found: dict[MailboxName, tuple[list[int], int]] = {}
-        claimed = (
-            f"SELECT uid_dest FROM message WHERE mailbox = ? AND uid_dest IS NOT NULL AND stage NOT IN ({_NOT_SAFE})"
-        )
-        # A duplicate that is none of another row's message has a copy of its own: it was there before us.
-        safe = f"(stage IN ({_SAFE}) OR (stage = 'duplicate' AND twin IS NULL))"
-        lost = f"SELECT count(*) FROM message WHERE mailbox = ? AND uid_dest IS NULL AND {safe}"
-        for number, name in self._db.mailboxes().items():
-            uids = [uid for (uid,) in self._db.ask(claimed, (number,))]
-            found[name] = (uids, int(self._db.one(lost, (number,))))
-        return found
-
-    def highest_uids(self) -> dict[MailboxName, int]:
-        """The highest uid of each mailbox of the destination that a row claims."""
-        names = self._db.mailboxes()
-        rows = self._db.ask("SELECT mailbox, max(uid_dest) FROM message WHERE uid_dest IS NOT NULL GROUP BY mailbox")
-        return {names[number]: uid for number, uid in rows}
 
     def unproven(self) -> dict[MailboxName, int]:
         """By mailbox of the destination, the lowest uid of a copy that may be there and was not read back yet."""

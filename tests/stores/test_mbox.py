@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -242,9 +242,9 @@ def test_old_indexes_are_not_read_for_a_new_message(root: Path, monkeypatch: pyt
     read: list[str] = []
     real = Index._read
 
-    def watched(index: Index) -> None:
+    def watched(index: Index, stream: BinaryIO) -> None:
         read.append(index.path.name)
-        real(index)
+        real(index, stream)
 
     monkeypatch.setattr(Index, "_read", watched)
     session = appender(root, now=DECEMBER)

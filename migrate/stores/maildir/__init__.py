@@ -7,7 +7,7 @@ DIR/popferry.index           one checked JSON line for each message (stores.mail
 
 from .appender import MaildirAppender
 from .check import check, there_is
-from .folder import find_lost
+from .folder import Indexes, find_lost
 from .reader import MaildirReader
 
-__all__ = ["MaildirAppender", "MaildirReader", "check", "find_lost", "there_is"]
+__all__ = ["Indexes", "MaildirAppender", "MaildirReader", "check", "find_lost", "there_is"]

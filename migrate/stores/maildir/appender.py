@@ -33,7 +33,7 @@ from .. import disk
 from ..base import beginning, digested, header_fields, watched
 from ..lock import WAIT_S, PatientSession, run_lock
 from .files import Opened, blocks
-from .folder import LOCK, Folder
+from .folder import LOCK, Folder, Indexes
 from .index import Entry
 from .keywords import keywords_for
 
@@ -65,11 +65,13 @@ class MaildirAppender(PatientSession):
         wait_s: float = WAIT_S,
         is_dry: bool = False,
         floors: Mapping[MailboxName, int] | None = None,
+        indexes: Indexes | None = None,
     ) -> None:
         super().__init__(monotonic=monotonic, wait_s=wait_s)
         self._root = root
         self._clock = clock
         self._floors = floors or {}  # the highest uid that the state file has seen
+        self._indexes: Indexes = {} if indexes is None else indexes  # what is read here, for those that come after
         self._is_dry = is_dry  # nothing is touched, not even what a crash left
         self._folders: dict[MailboxName, Folder] = {}
 
@@ -132,6 +134,7 @@ class MaildirAppender(PatientSession):
                 folder.settle()
                 folder.sweep()
                 folder.welcome(is_dry=False)
+            self._indexes[folder.index_path] = folder.index
         self._folders[command.mailbox] = folder
         return MailboxStatus(folder.uidvalidity, folder.uidnext, len(folder.files), ANY_FLAG)
 

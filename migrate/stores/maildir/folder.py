@@ -21,7 +21,7 @@ from ...model import BLOCK, INBOX, MailboxName, display
 from ...wire.maildir import unique_of
 from .. import disk
 from .files import Files
-from .index import INDEX, Entry, Guest, Head, Index, Kind, Mark, Record
+from .index import INDEX, Entry, Guest, Head, Index, Kind, Record
 from .keywords import clear_lock
 from .names import MESSAGES, PARTS, directory_of, parts_of
 
@@ -29,6 +29,7 @@ LOCK = "popferry.lock"
 FOLDER = "maildirfolder"  # says that this is no account of its own (Maildir++)
 
 Notices = list[tuple[str, bytes]]
+Indexes = dict[Path, Index]  # what was read of indexes, by their paths; one of another size is read anew
 
 
 class Folder:
@@ -42,12 +43,13 @@ class Folder:
         clock: Callable[[], float] = time.time,
         notices: Notices | None = None,
         floor: int = 0,
+        indexes: Indexes | None = None,
     ) -> None:
         self.mailbox = mailbox
         self.directory = directory_of(root, mailbox)
         self.files = Files(self.directory)
         self.notices = notices if notices is not None else []
-        self._index: Index | None = None
+        self._index = (indexes or {}).get(self.index_path)
         self._guests: list[tuple[int, str]] = []  # of a rehearsal: uid and unique part of those not in the index
         self._clock = clock
         self._floor = floor  # a uid that somebody remembers, though an index that was put back may not
@@ -157,15 +159,13 @@ class Folder:
         index, records = self.index, list(records)
         lines = [record.line() for record in records]
         disk.append(self.index_path, lines, is_synced=is_synced)
-        size = index.size
         for record, line in zip(records, lines, strict=True):
-            size += len(line)
-            index.take(record, len(line), size)
+            index.take(record, line, index.size + len(line))
 
     def mark(self) -> None:
         """Says that every entry so far is delivered."""
         # Not synced: a crash that takes the mark away leaves entries whose files are found and read.
-        self.append([Mark(self.index.last)], is_synced=False)
+        self.append([self.index.mark(self.index.last)], is_synced=False)
 
     def sync(self) -> None:
         """The names of all messages last from now on."""
@@ -183,7 +183,7 @@ class Folder:
             index.tail.clear()
         void = [place for place in index.open_places() if not self._is_delivered(index, place)]
         self.sync()
-        self.append([Mark(last, tuple(index.uids[place] for place in void))])
+        self.append([index.mark(last, (index.uids[place] for place in void))])
         if void:
             text = f"An interrupted run left {len(void):,} messages undelivered in {display(str(self.directory), 1000)}"
             self.notices.append((f"{text}: they do not count as stored", b""))
@@ -201,9 +201,9 @@ class Folder:
             return digest.digest() == entry.stored
 
 
-def find_lost(root: Path, mailbox: MailboxName, uids: Iterable[int]) -> list[int]:
+def find_lost(root: Path, mailbox: MailboxName, uids: Iterable[int], indexes: Indexes | None = None) -> list[int]:
     """Those of these uids that are not there, ascending; another program may have moved them to another folder."""
-    folder = Folder(root, mailbox)
+    folder = Folder(root, mailbox, indexes=indexes)
     with disk.translated(root):
         folder.refresh()
         folder.files.look()

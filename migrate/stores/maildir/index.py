@@ -5,7 +5,8 @@
     entry = uid, name of the file as it was delivered, length and SHA-256 of the file; octets and SHA-256 of the
             message; internal date, flags, how its lines ended
     guest = uid and name of a file that somebody else delivered
-    mark  = the entries so far are delivered, but for those called void; no uid up to here is given again
+    mark  = the entries so far are delivered, but for those called void; no uid up to here is given again; SHA-256 of
+            the index in front of this line, where all of it is good
 
 The entries of a batch are on the disk before its first file has a name in new/ or cur/, the mark comes when its last
 one has: what a crash left behind the last mark is known by name and octets before it is looked at.
@@ -16,7 +17,7 @@ from __future__ import annotations
 import re
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -26,12 +27,18 @@ from typing import Any
 from ...model import DateSource, Flags, InternalDate, MailboxName
 from ...wire.maildir import unique_of
 from ...wire.mbox import LineEnds
-from ..record import LINE_LIMIT, sealed, unsealed
+from ..record import LINE_LIMIT, SealedIndex, sealed, unsealed
 
 INDEX = "popferry.index"
 VERSION = 1
 LINE_AT_LEAST = 64  # octets of the shortest line that gives a uid
 
+# The lines of an index that is proven, but for those with a name that has an escape in it.
+_PROVEN = re.compile(
+    rb'\n\{"(?:uid":([0-9]{1,18}),"name":"([^"\\\x80-\xff]*)",'
+    rb'(?:"check":|"length":[0-9]+,"stored":"[0-9a-f]{64}","octets":([0-9]{1,18}),)'
+    rb'|end":([0-9]{1,18})(?:,"before":"[0-9a-f]{64}")?(?:,"void":\[([0-9,]*)\])?,"check":)'
+)
 _LENGTH = re.compile(rb'\{"uid":[0-9]+,"name":"[^"]*","length":([0-9]{1,18}),')
 
 
@@ -99,9 +106,11 @@ class Mark:
 
     end: int
     void: tuple[int, ...] = ()
+    before: bytes = b""  # SHA-256 of the index in front of this line; nothing where a line of it is damaged
 
     def line(self) -> bytes:
-        return sealed({"end": self.end} | ({"void": list(self.void)} if self.void else {}))
+        before = {"before": self.before.hex()} if self.before else {}
+        return sealed({"end": self.end} | before | ({"void": list(self.void)} if self.void else {}))
 
 
 Record = Head | Entry | Guest | Mark
@@ -120,7 +129,7 @@ def _record(said: dict[str, Any]) -> Record | None:
     if "popferry" in said:
         return Head(MailboxName(tuple(said["maildir"])), said["uidvalidity"]) if said["popferry"] == VERSION else None
     if "uid" not in said:
-        return Mark(said["end"], tuple(said.get("void", ())))
+        return Mark(said["end"], tuple(said.get("void", ())), bytes.fromhex(said.get("before", "")))
     if "stored" not in said:
         return Guest(said["uid"], said["name"])
     return Entry(
@@ -152,68 +161,65 @@ class Kind(IntEnum):
     GUEST = 3
 
 
-class Index:
+class Index(SealedIndex[Record]):
     """What an index says, with its names and a few octets held for each message: the rest is read when asked for."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def _clear(self) -> None:
+        super()._clear()
         self.head: Head | None = None
-        self.uids = array("Q")  # ascending
         self.uniques: list[str] = []
         self.octets = array("Q")  # of the message, 0 of a guest
         self._kinds = bytearray()
-        self._lines = array("Q")  # where its line begins
         self._open = 0  # no entry before this place is open
         self._given = 0
         self.places: dict[str, int] = {}  # by the unique part of the name
-        self.bad: list[int] = []  # numbers of damaged lines that have a good one behind them
-        self.tail: list[int] = []  # the same, without
-        self.size = 0  # octets of the whole good lines, up to the first bad one of the tail
-        self.torn = 0  # octets behind them
-        self._read()
 
-    def _read(self) -> None:
-        with self.path.open("rb") as stream:
-            place = number = 0
-            while line := stream.readline(LINE_LIMIT):
-                number += 1
-                record = parse(line)
-                place += len(line)
-                if record is None:
-                    self.tail.append(number)
-                    continue
-                self.bad += self.tail
-                self.tail.clear()
-                self.take(record, len(line), place)
-            self.torn = place - self.size
+    def _parse(self, line: bytes) -> Record | None:
+        return parse(line)
 
-    def take(self, record: Record, octets: int, size: int) -> None:
-        """A good line that ends at ``size``."""
-        self.size = size
+    def _hold(self, record: Record, start: int) -> None:
         match record:
             case Head() if self.head is None:
                 self.head = record
             case Entry():
-                self._add(record, Kind.OPEN, record.octets, size - octets)
+                self._add(record.uid, record.name, Kind.OPEN, record.octets, start)
             case Guest():
-                self._add(record, Kind.GUEST, 0, size - octets)
+                self._add(record.uid, record.name, Kind.GUEST, 0, start)
             case Mark():
-                self._given = max(self._given, record.end)
-                void = set(record.void)
-                for place in self.open_places():
-                    self._kinds[place] = Kind.VOID if self.uids[place] in void else Kind.STORED
-                self._open = len(self.uids)
+                self._close(record.end, record.void)
 
-    def _add(self, record: Entry | Guest, kind: Kind, octets: int, start: int) -> None:
-        self.places[unique_of(Path(record.name).name)] = len(self.uids)
-        self.uniques.append(unique_of(Path(record.name).name))
-        self.uids.append(record.uid)
+    def _hold_many(self, text: bytes, place: int) -> int:
+        found = 0
+        for match in _PROVEN.finditer(text):
+            found += 1
+            uid, name, octets, end, void = match.groups()
+            if end is not None:
+                self._close(int(end), map(int, void.split(b",")) if void else ())
+            else:
+                kind = Kind.GUEST if octets is None else Kind.OPEN
+                self._add(int(uid), name.decode("ascii"), kind, int(octets or 0), place + match.start() + 1)
+        return found
+
+    def _add(self, uid: int, name: str, kind: Kind, octets: int, start: int) -> None:
+        unique = unique_of(name.rpartition("/")[2])
+        self.places[unique] = len(self.uids)
+        self.uniques.append(unique)
+        self.uids.append(uid)
         self.octets.append(octets)
         self._kinds.append(kind)
         self._lines.append(start)
 
-    def __len__(self) -> int:
-        return len(self.uids)
+    def _close(self, end: int, void: Iterable[int]) -> None:
+        """Every entry up to here is delivered, but for those."""
+        self._given = max(self._given, end)
+        undelivered = set(void)
+        for place in self.open_places():
+            self._kinds[place] = Kind.VOID if self.uids[place] in undelivered else Kind.STORED
+        self._open = len(self.uids)
+
+    def mark(self, end: int, void: Iterable[int] = ()) -> Mark:
+        """The mark that is written next, behind what stands there."""
+        return Mark(end, tuple(void), self.digest())
 
     def kind(self, place: int) -> Kind:
         return Kind(self._kinds[place])

@@ -12,7 +12,7 @@ from .appender import MboxAppender
 from .check import check, there_is
 from .compress import Compressed, compress
 from .encrypt import Hidden, encrypt
-from .folder import LAYOUTS, find_lost
+from .folder import LAYOUTS, Parts, find_lost
 from .part import STATE
 from .prune import Old, Rule, Spared, has_periods, newest_day, prune
 from .reader import MboxReader, is_backup
@@ -27,6 +27,7 @@ __all__ = [
     "MboxAppender",
     "MboxReader",
     "Old",
+    "Parts",
     "Rule",
     "Spared",
     "check",

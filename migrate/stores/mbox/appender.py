@@ -30,7 +30,7 @@ from .. import disk
 from ..base import digested, header_fields, watched
 from ..lock import WAIT_S, PatientSession, run_lock
 from .age import Identity
-from .folder import Folder
+from .folder import Folder, Parts
 from .index import Entry, Mark
 from .lock import file_lock
 from .part import Part
@@ -57,6 +57,7 @@ class MboxAppender(PatientSession):
         is_dry: bool = False,
         floors: Mapping[MailboxName, int] | None = None,
         identity: Identity | None = None,
+        parts: Parts | None = None,
     ) -> None:
         super().__init__(monotonic=monotonic, wait_s=wait_s)
         self._root = root
@@ -64,6 +65,7 @@ class MboxAppender(PatientSession):
         self._clock = clock
         self._floors = floors or {}  # the highest uid that the state file has seen
         self._identity = identity  # of old months, to read in them
+        self._parts: Parts = {} if parts is None else parts  # what is read here, for those that come after
         self._is_dry = is_dry  # nothing is touched, not even what a crash left
         self._folders: dict[MailboxName, Folder] = {}
 
@@ -124,6 +126,7 @@ class MboxAppender(PatientSession):
                 folder.make()
                 folder.settle()
         self._folders[command.mailbox] = folder
+        self._parts.update((part.path, part) for part in folder.parts)
         return MailboxStatus(folder.uidvalidity, folder.uidnext, folder.messages, ANY_FLAG)
 
     def _folder(self, mailbox: MailboxName) -> Folder:
@@ -203,14 +206,11 @@ class MboxAppender(PatientSession):
             part.forget()
             return next(number for number, entry in enumerate(entries) if not part.is_whole(entry))
         # Not synced: a crash that takes the mark away leaves entries that are read and found whole.
-        mark = Mark(entries[-1].end)
+        mark = part.index.mark(entries[-1].end, lines)
         disk.append(part.index_path, [mark.line()], is_synced=False)
-        size = part.index.size
         records: list[Entry | Mark] = [*entries, mark]
-        for record in records:
-            octets = len(record.line())
-            size += octets
-            part.index.take(record, octets, size)
+        for record, line in zip(records, [*lines, mark.line()], strict=True):
+            part.index.take(record, line, part.index.size + len(line))
         return len(batch)
 
 

@@ -36,6 +36,7 @@ _STRANGE = re.compile(
 _STRANGE_OCTETS = 400
 
 Notices = list[tuple[str, bytes]]
+Parts = dict[Path, Part]  # what was read of files, by their paths; an index of another size is read anew
 
 
 class Folder:
@@ -51,6 +52,7 @@ class Folder:
         notices: Notices,
         floor: int = 0,
         identity: Identity | None = None,
+        parts: Parts | None = None,
     ) -> None:
         self.mailbox = mailbox
         self.directory = self.place(root, mailbox)
@@ -58,6 +60,7 @@ class Folder:
         self._layout = LAYOUTS[layout]
         self._clock = clock
         self._notices = notices
+        self._known: Parts = {} if parts is None else parts
         self._floor = floor  # a uid that somebody remembers, though files that were put back may not
         self._identity = identity
 
@@ -73,15 +76,18 @@ class Folder:
 
     def refresh(self) -> None:
         """Takes in what other runs have written."""
-        known = {part.index_path.name: part for part in self.parts}
-        names = {path.name for path in self.directory.glob("*" + MBOX + SUFFIX)}
+        paths = {path.with_suffix("") for path in self.directory.glob("*" + MBOX + SUFFIX)}
         stale = [part for part in self.parts[-1:] if part.is_stale()]
         for part in stale:
             part.forget()
-        if names != known.keys() or stale:
-            paths = {name: self.directory / name.removesuffix(SUFFIX) for name in names}
-            parts = [known.get(name) or Part(path, self._identity) for name, path in paths.items()]
-            self.parts = sorted(parts, key=lambda part: (part.first, part.path.name))
+        if paths != {part.path for part in self.parts} or stale:
+            self.parts = sorted(map(self._part, paths), key=lambda part: (part.first, part.path.name))
+
+    def _part(self, path: Path) -> Part:
+        part = self._known.setdefault(path, Part(path, self._identity))
+        if part.is_stale():
+            part.forget()
+        return part
 
     @property
     def uidvalidity(self) -> int:
@@ -245,8 +251,9 @@ class Folder:
         _sync(part.path)
         size = disk.size_of(part.index_path)
         is_ended = b"".join(disk.read(part.index_path, size - 1, size)) == b"\n"
-        disk.append(part.index_path, [b"" if is_ended else b"\n", Mark(end).line()])
-        part.index.take(Mark(end), 0, disk.size_of(part.index_path))
+        mark = part.index.mark(end) if size == part.index.size else Mark(end)  # a damaged line stands in front of it
+        disk.append(part.index_path, [b"" if is_ended else b"\n", mark.line()])
+        part.index.take(mark, mark.line(), disk.size_of(part.index_path))
 
 
 def _sync(path: Path) -> None:
@@ -254,9 +261,9 @@ def _sync(path: Path) -> None:
         disk.sync(stream.fileno())
 
 
-def find_lost(root: Path, mailbox: MailboxName, uids: Iterable[int]) -> list[int]:
+def find_lost(root: Path, mailbox: MailboxName, uids: Iterable[int], parts: Parts | None = None) -> list[int]:
     """Those of these uids that are not there, ascending, without a person having deleted the file they stood in."""
-    folder = Folder(root, mailbox, layout="month", clock=float, notices=[])
+    folder = Folder(root, mailbox, layout="month", clock=float, notices=[], parts=dict(parts or {}))
     with disk.translated(root):
         folder.refresh()
         there = set(folder.uids())

@@ -4,7 +4,7 @@
     head  = mailbox, uidvalidity, the first uid of the file, the last one of the file before
     entry = uid, offset, length and SHA-256 of what stands in the file; octets and SHA-256 of the message;
             internal date, flags, sender of the From_ line, and the note of wire.mbox
-    mark  = so far the file is on the disk
+    mark  = so far the file is on the disk; SHA-256 of the index in front of this line, where all of it is good
 
     index = head encrypted                    of a file that is encrypted (stores.mbox.encrypt): what has to be known
                                               without the key; the whole index stands beside it, encrypted too
@@ -18,22 +18,26 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from ...model import BLOCK, DateSource, Flags, InternalDate, MailboxName
 from ...wire.mbox import LineEnds, Note, from_line
-from ..record import LINE_LIMIT, sealed, unsealed, whole
+from ..record import LINE_LIMIT, SealedIndex, sealed, unsealed, whole
 from .age import locked
 
 SUFFIX = ".index"
 VERSION = 1
 # What stands at the beginning of an entry is all that a reader of many needs.
 _BEGINNING = b'\n{"uid":'
+# The lines of an index that is proven. Each stands behind a line end, so that what is in a text is none.
+_PROVEN = re.compile(
+    rb'\n\{"(?:uid":([0-9]{1,18}),"offset":([0-9]{1,18}),"length":([0-9]{1,18}),"stored":"|end":([0-9]{1,18})[,}])'
+)
 _EXTENT = re.compile(rb'\{"uid":([0-9]{1,18}),"offset":([0-9]{1,18}),"length":([0-9]{1,18}),"stored":"([0-9a-f]{64})",')
 
 
@@ -117,9 +121,10 @@ class Mark:
     """The file is on the disk up to here."""
 
     end: int
+    before: bytes = b""  # SHA-256 of the index in front of this line; nothing where a line of it is damaged
 
     def line(self) -> bytes:
-        return sealed({"end": self.end})
+        return sealed({"end": self.end} | ({"before": self.before.hex()} if self.before else {}))
 
 
 class Stored(NamedTuple):
@@ -183,7 +188,7 @@ def _record(said: dict[str, Any]) -> Head | Entry | Mark | Encrypted | None:
         one = said["encrypted"]
         return Encrypted(**{**one, "file": Stored(**one["file"]), "index": Stored(**one["index"])})
     if "uid" not in said:
-        return Mark(said["end"])
+        return Mark(said["end"], bytes.fromhex(said.get("before", "")))
     return Entry(
         uid=said["uid"],
         offset=said["offset"],
@@ -224,50 +229,27 @@ def count_entries(path: Path) -> int:
     return count
 
 
-class Index:
+class Index(SealedIndex[Head | Entry | Extent | Mark | Encrypted]):
     """What an index says, with a few octets held for each message: an entry is read again when it is asked for."""
 
-    def __init__(self, path: Path, opener: Callable[[], BinaryIO] | None = None) -> None:
-        self.path = path
-        self._open: Callable[[], BinaryIO] = opener or (lambda: path.open("rb"))
+    def _clear(self) -> None:
+        super()._clear()
         self.head: Head | None = None
         self.encrypted: Encrypted | None = None  # then nothing is known of a single message, but that it is there
-        self.uids = array("Q")
         self.offsets = array("Q")  # where in the file each message begins
         self.ends = array("Q")  # where it ends
-        self._lines = array("Q")  # where in the index its line begins
         self.marked = 0  # so many of them stand in front of the last mark
         self.reached = 0  # the furthest end that a mark tells; beyond the last message, one has lost its line
-        self.bad: list[int] = []  # numbers of damaged lines that have a good one behind them
-        self.tail: list[int] = []  # the same, without
-        self.size = 0  # octets of the whole good lines, up to the first bad one of the tail
-        self._read()
 
-    def _read(self) -> None:
-        with self._open() as stream:
-            place = number = 0
-            while line := stream.readline(LINE_LIMIT):
-                number += 1
-                record = _skim(line)
-                place += len(line)
-                if record is None:
-                    self.tail.append(number)
-                    continue
-                self.bad += self.tail
-                self.tail.clear()
-                self.take(record, len(line), place)
+    def _parse(self, line: bytes) -> Head | Extent | Mark | Encrypted | None:
+        return _skim(line)
 
-    def take(self, record: Head | Entry | Extent | Mark | Encrypted, octets: int, size: int) -> None:
-        """A good line that ends at ``size``."""
-        self.size = size
+    def _hold(self, record: Head | Entry | Extent | Mark | Encrypted, start: int) -> None:
         match record:
             case Head() if self.head is None:
                 self.head = record
             case Entry() | Extent():
-                self.uids.append(record.uid)
-                self.offsets.append(record.offset)
-                self.ends.append(record.end)
-                self._lines.append(size - octets)
+                self._add(record.uid, record.offset, record.end, start)
             case Mark():
                 self.marked = len(self.uids)
                 self.reached = max(self.reached, record.end)
@@ -279,8 +261,27 @@ class Index:
                 self.ends.extend([record.octets] * count)
                 self.marked, self.reached = count, record.octets
 
-    def __len__(self) -> int:
-        return len(self.uids)
+    def _hold_many(self, text: bytes, place: int) -> int:
+        found = 0
+        for match in _PROVEN.finditer(text):
+            found += 1
+            uid, offset, length, end = match.groups()
+            if end is None:
+                self._add(int(uid), int(offset), int(offset) + int(length), place + match.start() + 1)
+            else:
+                self.marked = len(self.uids)
+                self.reached = max(self.reached, int(end))
+        return found
+
+    def _add(self, uid: int, offset: int, end: int, line: int) -> None:
+        self.uids.append(uid)
+        self.offsets.append(offset)
+        self.ends.append(end)
+        self._lines.append(line)
+
+    def mark(self, end: int, lines: Iterable[bytes] = ()) -> Mark:
+        """The mark that is written next, behind these lines."""
+        return Mark(end, self.digest(lines))
 
     def entry(self, number: int) -> Entry | None:
         """The entry, by its place; None when its line cannot be read any more."""
@@ -302,7 +303,7 @@ class Index:
         """Place and line of each entry from that place on. StoreError where they are encrypted."""
         if self.encrypted is not None:
             raise locked(self.path)
-        with self._open() as stream:
+        with self._opener() as stream:
             place = 0
             for number in range(start, len(self.uids)):
                 if place != self._lines[number]:
@@ -314,7 +315,7 @@ class Index:
     def drop(self, first: int) -> int:
         """Forgets the entries from that place on. Value: the octets of the index in front of them."""
         if first < len(self.uids):
-            self.size = self._lines[first]
+            self.size, self._digest = self._lines[first], None
             del self.uids[first:], self.offsets[first:], self.ends[first:], self._lines[first:]
         return self.size
 
