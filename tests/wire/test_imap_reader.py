@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from migrate.errors import Cause, StoreError
-from migrate.wire.imap import Continuation, Data, Event, Quirk, Reader, Status, Tagged
+from migrate.wire.imap import Continuation, Data, Event, Quirk, Reader, Status, Tagged, parse_fetch
 
 DIALOGUE = (
     b"* OK [CAPABILITY IMAP4rev1 LITERAL+] ready {5}\r\n"
@@ -68,6 +70,59 @@ def test_a_cut_at_any_octet_makes_no_difference() -> None:
 
 def test_single_octets_make_no_difference() -> None:
     assert read(*(DIALOGUE[at : at + 1] for at in range(len(DIALOGUE)))) == EVENTS
+
+
+SIZES = (
+    b"* 1 FETCH (UID 5 RFC822.SIZE 100)\r\n* 2 FETCH (UID 6 RFC822.SIZE 7)\r\n"
+    b"* 7 EXISTS\r\n"
+    b"* 3 FETCH (RFC822.SIZE 70 UID 9)\r\n"
+    b"* 4 FETCH (UID 10 RFC822.SIZE 8)\r\n"
+    b'* LIST () "/" {40}\r\n* 9 FETCH (UID 99 RFC822.SIZE 99999)\r\nxx\r\n'
+    b"* 5 FETCH (UID 11 RFC822.SIZE 9 FLAGS ())\r\n"
+    b"* 6 FETCH (UID 12 RFC822.SIZE 1)\r\n"
+    b"a1 OK done\r\n"
+)
+
+
+def told_sizes(*pieces: bytes) -> list[object]:
+    """Uid and size of each message in the order of their coming, and all other events, by a caller who takes both."""
+    reader, told = Reader(), list[object]()
+    for piece in pieces:
+        reader.feed(piece)
+        while True:
+            told += reader.take_sizes()
+            if (event := reader.next_event()) is None:
+                break
+            told.append(event)
+    return told
+
+
+def test_sizes_are_taken_many_at_once_and_nothing_else_is() -> None:
+    plain = [(5, 100), (6, 7), Data(b"EXISTS", 7, (b"",)), Data(b"FETCH", 3, (b"(RFC822.SIZE 70 UID 9)",)), (10, 8)]
+    assert told_sizes(SIZES) == [
+        *plain,
+        Data(b"LIST", None, (b'() "/" ', b"* 9 FETCH (UID 99 RFC822.SIZE 99999)\r\nxx", b"")),
+        Data(b"FETCH", 5, (b"(UID 11 RFC822.SIZE 9 FLAGS ())",)),
+        (12, 1),
+        Tagged(b"OK", b"", b"", b"done", tag=b"a1"),
+    ]
+
+
+@given(st.lists(st.integers(0, len(SIZES)), max_size=8))
+def test_wherever_sizes_are_cut_each_is_told_once(cuts: list[int]) -> None:
+    places = [0, *sorted(cuts), len(SIZES)]
+    told = told_sizes(*(SIZES[start:end] for start, end in pairwise(places)))
+    assert list(map(as_size, told)) == list(map(as_size, told_sizes(SIZES)))
+
+
+def as_size(one: object) -> object:
+    """Uid and size, also of an event that tells no more than they do."""
+    return parse_size(one) if isinstance(one, Data) and one.name == b"FETCH" else one
+
+
+def parse_size(data: Data) -> tuple[int | None, int | None]:
+    fetched = parse_fetch(data)
+    return fetched.uid, fetched.size
 
 
 def test_an_answer_without_text_is_a_named_quirk() -> None:

@@ -42,8 +42,9 @@ STALL_OCTETS = 1000  # fewer in the time limit, while something is owed: stalled
 class Exchange:
     """One IMAP command on the wire and who hears of its answers.
 
-    ``on_data`` says whether the data was for it. ``line_limit`` and
-    ``literal_limit`` are what its answers may need.
+    ``on_data`` says whether the data was for it. ``on_sizes`` may be given
+    many uids and sizes at once instead. ``line_limit`` and ``literal_limit``
+    are what its answers may need.
     """
 
     tag: bytes
@@ -52,6 +53,7 @@ class Exchange:
     on_data: Callable[[Data], bool] | None = None
     line_limit: int = LINE_LIMIT
     literal_limit: int = LITERAL_LIMIT
+    on_sizes: Callable[[list[tuple[int, int]]], None] | None = None
     end: int | None = None  # where its last octet stands in all that is sent; None: not gathered yet
     has_begun: bool = False
     answer: Tagged | None = None
@@ -101,11 +103,12 @@ class Lane:
         *,
         line_limit: int = LINE_LIMIT,
         literal_limit: int = LITERAL_LIMIT,
+        on_sizes: Callable[[list[tuple[int, int]]], None] | None = None,
     ) -> None:
         """Puts a command of one line behind what is under way."""
         tag = self.new_tag()
         segments: deque[Segment] = deque([tag + b" " + line + b"\r\n"])
-        self.add(Exchange(tag, segments, on_done, on_data, line_limit, literal_limit))
+        self.add(Exchange(tag, segments, on_done, on_data, line_limit, literal_limit, on_sizes))
 
     def add(self, exchange: Exchange) -> None:
         """Puts a command behind what is under way."""
@@ -220,12 +223,23 @@ class Lane:
         return True
 
     def _take_events(self) -> None:
-        while (event := self._reader.next_event()) is not None:
+        while True:
+            self._take_sizes()
+            event = self._reader.next_event()
+            if event is None:
+                break
             if self._link.is_traced:
                 self._link.trace_event(event)
             self._take(event)
         while self._reader.quirks:
             self._link.quirk(*self._reader.quirks.pop())
+
+    def _take_sizes(self) -> None:
+        """Gives sizes that have come to the only one who listens. A trace has every line."""
+        on_sizes = self._listeners[0].on_sizes if len(self._listeners) == 1 else None
+        if on_sizes is not None and not self._link.is_traced and (sizes := self._reader.take_sizes()):
+            on_sizes(sizes)
+            self._noise = 0
 
     def _take(self, event: Event) -> None:
         match event:

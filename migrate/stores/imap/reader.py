@@ -181,7 +181,12 @@ class ImapReader(ImapSession):
         self._examined = folder
 
     # Listing -------------------------------------------------------------------------------
-    def list_next(self, take: Callable[[Data], bool], on_done: Callable[[Tagged], None]) -> bool:
+    def list_next(
+        self,
+        take: Callable[[Data], bool],
+        take_sizes: Callable[[list[tuple[int, int]]], None],
+        on_done: Callable[[Tagged], None],
+    ) -> bool:
         """Asks for the sizes in the next folder that has messages; False when there is none left."""
         assert self._mailboxes is not None
         assert self._lane is not None
@@ -196,7 +201,7 @@ class ImapReader(ImapSession):
             self._validities.append(uidvalidity)
             if self.there:
                 self._examined = len(self._validities) - 1
-                self._lane.ask(b"UID FETCH 1:* (UID RFC822.SIZE)", on_done, take)
+                self._lane.ask(b"UID FETCH 1:* (UID RFC822.SIZE)", on_done, take, on_sizes=take_sizes)
                 return True
         return False
 
@@ -243,9 +248,12 @@ class ListJob:
         if self._sizes:
             self._refs += self._reader.refs(self._sizes)
         self._sizes = {}
-        if not self._reader.list_next(self._take, self._end):
+        if not self._reader.list_next(self._take, self._take_sizes, self._end):
             self.value = self._refs + self._reader.unreadable_refs()
             self.is_done = True
+
+    def _take_sizes(self, sizes: list[tuple[int, int]]) -> None:
+        self._sizes.update(sizes)
 
     def _take(self, data: Data) -> bool:
         if data.name != b"FETCH":
