@@ -87,6 +87,14 @@ def test_repeated_uidls_are_kept_and_counted() -> None:
     assert lines.quirks == {Quirk.UIDL_REPEATED: 2}
 
 
+def test_repeated_uidls_are_counted_among_many() -> None:
+    count = 250_000  # more than are looked at in one go
+    lines = UidlLines(limit=count)
+    lines.feed(b"".join(b"%d %d\r\n" % (number, number % (count - 3)) for number in range(1, count + 1)))
+    joined(count, lines, None)
+    assert lines.quirks == {Quirk.UIDL_REPEATED: 3}
+
+
 @pytest.mark.parametrize(
     ("line", "octets"),
     [

@@ -28,6 +28,7 @@ UIDL_LIMIT = 70
 _UNKNOWN = -1
 _NUMBER_LIMIT = 2**32
 _OCTETS_LIMIT = 2**36  # no message has 64 GiB; the sum of a million such sizes still fits 63 bits
+_AT_ONCE = 100_000  # hashes in one set
 _BARE_LIMIT = 10_000_000  # messages believed without any listing
 
 _UIDL_LINES = re.compile(rb"(?:[1-9][0-9]{0,8} [\x21-\x7e]{1,70}\r\n)*+")
@@ -132,8 +133,9 @@ class UidlLines(NumberedLines):
     def count_repeated(self) -> None:
         """Counts the uids that several messages have; called once, at the end of the body."""
         # In parts: one set of a million hashes would weigh more than the whole listing.
-        parts = (len({one for one in self._hashes if one & 7 == part}) for part in range(8))
-        if repeated := len(self._hashes) - sum(parts):
+        parts = 1 + len(self._hashes) // _AT_ONCE
+        different = sum(len({one for one in self._hashes if one % parts == part}) for part in range(parts))
+        if repeated := len(self._hashes) - different:
             self.quirks[Quirk.UIDL_REPEATED] += repeated
         self._hashes = array("q")
 
