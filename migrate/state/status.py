@@ -206,9 +206,7 @@ def read_state(path: Path) -> StateReader:
 
 def unfinished_elsewhere(path: Path, source_account: str) -> str:
     """Why nothing may be deleted at this source: another state file beside this one still needs it. Empty: nothing."""
-    for other in state_files(path.parent):
-        if other == path:
-            continue
+    for other in state_files(path.parent, but=path):
         try:
             with read_state(other) as reader:
                 source, _ = reader.accounts()
@@ -220,11 +218,15 @@ def unfinished_elsewhere(path: Path, source_account: str) -> str:
     return ""
 
 
-def state_files(directory: Path) -> list[Path]:
-    """The state files that stand in a directory, without those that a rebuild set aside."""
+def state_files(directory: Path, *, but: Path | None = None) -> list[Path]:
+    """The state files that stand in a directory, without those that a rebuild set aside.
+
+    ``but``: one that this process has open. Opened once more and closed, it would lose its locks (POSIX, fcntl).
+    """
+    mine = set() if but is None else {Path(f"{but}{suffix}") for suffix in ("", "-wal", "-shm")}
     with translated(directory):
         found = sorted(directory.glob("*")) if directory.is_dir() else []
-    return [path for path in found if _is_state_file(path) and not is_set_aside(path)]
+    return [path for path in found if path not in mine and _is_state_file(path) and not is_set_aside(path)]
 
 
 def _is_state_file(path: Path) -> bool:
