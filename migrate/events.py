@@ -298,6 +298,15 @@ class Damaged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class StoredAgain(Event):
+    """Messages that a file of a backup has lost, and that are whole in it under later uids: no fault."""
+
+    file: str  # below the directory of the backup
+    messages: int
+    uid: int | None  # the lowest that was lost; None where the index has lost it
+
+
+@dataclass(frozen=True, slots=True)
 class Checked(Event):
     """Every octet of a backup was read."""
 

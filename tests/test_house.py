@@ -32,7 +32,8 @@ ROOMS: list[tuple[str, str]] = [
     ("stores.disk", "model errors"),
     ("stores.record", "model"),
     ("stores.lock", "model errors commands stores.base"),
-    ("stores", "+ model errors commands wire stores.base stores.net stores.disk stores.record stores.lock"),
+    ("stores.lost", "stores.base"),
+    ("stores", "+ model errors commands wire stores.base stores.net stores.disk stores.record stores.lock stores.lost"),
     ("state", ". model errors commands recount"),
     ("engine", ". model errors events commands recount rules"),
     (

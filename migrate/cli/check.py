@@ -10,7 +10,7 @@ from typing import Any
 from ..commands import Tally
 from ..config import Job
 from ..errors import Exit, UsageError
-from ..events import Checked, Damaged, Event
+from ..events import Checked, Damaged, Event, StoredAgain
 from ..model import Policy, Secret
 from . import report, texts
 from .backup import existing
@@ -45,18 +45,20 @@ class CheckFace(Face):
         super().__init__(*streams, progress=ReadingProgress(), **settings)
         self.is_listed = True  # nothing is ever copied, so nothing need be said of it
         self._checked_all: Checked | None = None
+        self._has_lost = False  # and has it again
 
     def _show(self, event: Event) -> None:
-        if not isinstance(event, Damaged):
+        if not isinstance(event, Damaged | StoredAgain):
             super()._show(event)
             return
         self._meter.close()  # the bar makes room, and comes back
         line = texts.line(event)
-        if line is not None and not self.manner.is_json:
+        if line is not None and line.level <= self.manner.level and not self.manner.is_json:
             self.out.line(line.text)
 
     def _remember(self, event: Event) -> None:
         super()._remember(event)
+        self._has_lost = self._has_lost or isinstance(event, StoredAgain)
         if isinstance(event, Checked):
             self._checked_all = event
 
@@ -69,7 +71,7 @@ class CheckFace(Face):
             if self._checked_all is not None and self._checked_all.unread:
                 said = "Every octet of the files is as it was stored. Messages in encrypted files were not read:"
                 return [f"{said} --identity FILE reads them too."]
-            return ["Every octet is as it was stored."]
+            return ["Every message is there, whole." if self._has_lost else "Every octet is as it was stored."]
         if exit is Exit.DIFFERENCES:
             return ["What is not named here is whole. docs/backup.md says how to go on."]
         stopped = ["Stopped."] if exit in (Exit.INTERRUPTED, Exit.TERMINATED) else []

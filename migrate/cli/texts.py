@@ -36,6 +36,7 @@ from ..events import (
     Skipped,
     Spared,
     Stopping,
+    StoredAgain,
 )
 from ..recount import FAULTS
 
@@ -139,6 +140,8 @@ def line(event: Event) -> Line | None:
             return Line(ALWAYS, STOPPING)
         case Damaged():
             return Line(ALWAYS, _damaged(event))
+        case StoredAgain():
+            return Line(NORMAL, _stored_again(event))
         case Compressed():
             return Line(NORMAL, f"{event.file}: compressed, {size(event.octets)} to {size(event.packed)}.")
         case Encrypted():
@@ -220,6 +223,11 @@ def _damaged(event: Damaged) -> str:
     uid = "" if event.uid is None else f", uid {event.uid}"
     message = f" (SHA-256 {event.message})" if event.message else ""
     return ended(f"{event.file}{offset}{uid}{message}: {event.what}")
+
+
+def _stored_again(event: StoredAgain) -> str:
+    uid = "" if event.uid is None else f", from uid {event.uid} on"
+    return f"{event.file}{uid}: lost {count(event.messages)}, and stored again since: whole under a higher uid."
 
 
 def _prunable(event: Prunable) -> str:

@@ -17,7 +17,7 @@ from ..engine.audit import audit
 from ..engine.rebuild import rebuild
 from ..engine.walk import walk
 from ..errors import Exit, StateError, StoreError, UsageError
-from ..events import Checked, Compressed, Counting, Damaged, Encrypted, Event, Notice, ServedBack
+from ..events import Checked, Compressed, Counting, Damaged, Encrypted, Event, Notice, ServedBack, StoredAgain
 from ..model import Checkpoint, Endpoint, MailboxName, Policy, Secret
 from ..model import Protocol as Wire
 from ..rules.dedupe import Digester
@@ -34,7 +34,7 @@ from ..state import (
     unfinished_elsewhere,
 )
 from ..stores import maildir, mbox, net
-from ..stores.base import Channel, Session, Step
+from ..stores.base import Channel, Finding, Session, Step
 from ..stores.files import FilesReader, Shelf
 from ..stores.pop3 import Pop3Reader, Pop3Releaser
 from .loop import Driver
@@ -222,9 +222,11 @@ def _check(place: Endpoint, emit: Callable[[Event], None], stop: Stop, identity:
             return code
         if isinstance(step, Step):
             emit(ServedBack(step.messages, step.octets))
-            continue
-        damaged += 1
-        emit(Damaged(step.file, step.offset, step.uid, step.message, step.what))
+        elif isinstance(step, Finding):
+            damaged += 1
+            emit(Damaged(step.file, step.offset, step.uid, step.message, step.what))
+        else:
+            emit(StoredAgain(step.file, step.messages, step.uid))
     return Exit.INTERRUPTED
 
 

@@ -37,7 +37,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -337,6 +337,15 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredAgain:
+    """Messages that a file has lost and that are whole in the backup, stored again later: no fault."""
+
+    file: str
+    messages: int
+    uid: int | None  # the lowest that was lost; None where the index has lost it
+
+
+@dataclass(frozen=True, slots=True)
 class Sum:
     """What was read."""
 
@@ -352,3 +361,7 @@ class Step:
 
     messages: int
     octets: int
+
+
+Proof = Generator[Finding | StoredAgain | Step, None, Sum]
+"""Everything that is wrong with a backup, what it had lost and has again, how far it is; in the end what was read."""

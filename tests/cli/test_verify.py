@@ -30,6 +30,7 @@ from migrate.events import (
     Recounted,
     ServedBack,
     SetAside,
+    StoredAgain,
 )
 
 from .script import STATE, Clock, Terminal, Told
@@ -214,6 +215,20 @@ def test_damage_is_told_above_the_bar_and_the_rate_goes_on(monkeypatch: pytest.M
     assert rates
     assert max(rates) < 6, "54 MB in 15 s, also behind the damage"
     assert told.out.count("\n") == 2
+
+
+def test_what_was_lost_and_stored_again_is_a_remark() -> None:
+    events = [StoredAgain("INBOX/2026-11.mbox", 20, 1), Checked(12, 5000, 54_100_000, 0, 0)]
+    told = tell(CheckFace, events, Exit.OK)
+    remark, read, closing = (told.out + told.err).splitlines()
+    assert remark == (
+        "INBOX/2026-11.mbox, from uid 1 on: lost 20 messages, and stored again since: whole under a higher uid."
+    )
+    assert (read, closing) == ("Read 5,000 messages in 12 files (54.1 MB).", "Every message is there, whole.")
+    quiet = tell(CheckFace, events, Exit.OK, QUIET)
+    assert "stored again" not in quiet.out + quiet.err
+    told = tell(CheckFace, events[1:], Exit.OK)
+    assert (told.out + told.err).splitlines()[-1] == "Every octet is as it was stored."
 
 
 # --- rebuild ------------------------------------------------------------------------------------

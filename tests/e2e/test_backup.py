@@ -258,6 +258,12 @@ def test_a_backup_that_lost_its_files_says_so_and_fetches_again_what_the_source_
     assert (ran.code, ran.all("damaged"), ran.tally["copied"]) == (0, [], 9)
     assert nightly.kept() == Counter(served)
     assert nightly.backup().all("copied") == []
+    proof = nightly.verify()
+    assert (proof.code, proof.all("damaged")) == (0, [])
+    assert [one["messages"] for one in proof.all("stored-again")] == ([] if lost == "INBOX" else [8])
+    told = nightly.verify(is_json=False)
+    assert told.code == 0
+    assert ("lost 8 messages, and stored again since" in told.err) is (lost != "INBOX")
 
 
 def test_a_backup_that_lost_what_the_source_has_no_more_says_so_every_night(nightly: Nightly) -> None:
@@ -375,6 +381,9 @@ def test_a_truncated_backup_says_what_is_gone_goes_on_and_ends_complete(
     assert (ran.code, ran.all("damaged")) == (0, [])
     assert nightly.kept() == Counter(served), "complete, and each once"
     assert nightly.backup("--layout", "one").all("copied") == []
+    proof = nightly.verify()
+    assert (proof.code, proof.all("damaged")) == (0, [])
+    assert proof.one("stored-again")["messages"] == 12 - left.total()
     # Octets that only lost their lines are messages too; the same content is not restored twice.
     back = nightly.restore()
     assert back.code == (3 if suffix == ".mbox" else 0), "what is not whole is set aside, by name"

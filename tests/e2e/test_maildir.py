@@ -185,6 +185,28 @@ def test_a_message_that_another_program_deleted_is_named_and_not_stored_again(be
     assert len(beside.dovecot.stored(beside.new, "Sent.2026")) == 5
 
 
+def test_a_lost_message_that_is_fetched_again_is_no_fault_any_more(nightly: IntoMaildir) -> None:
+    """A rebuild knows nothing of what is not there, and the next backup fetches it."""
+    served = nightly.deliver(list(generate(17, 5, odd=0)))
+    assert nightly.backup().code == 0
+    lost = delivered(nightly.root)[2]
+    lost.unlink()
+    told = nightly.verify()
+    assert (told.code, told.all("stored-again")) == (40, [])
+    shutil.rmtree(nightly.root / "popferry")
+    words = ("rebuild", "--dedupe", "off", "--settle", "0", nightly.ferry.source, f"maildir:{nightly.root}")
+    assert nightly.run(*words, "--source-password", "env:OLD_PASSWORD").code == 0
+    ran = nightly.backup()
+    assert (ran.code, ran.tally["copied"], len(ran.all("copied"))) == (0, 5, 1)
+    assert nightly.kept() == Counter(served)
+    proof = nightly.verify()
+    assert (proof.code, proof.all("damaged"), proof.one("checked")["damaged"]) == (0, [], 0)
+    assert (proof.one("stored-again")["file"], proof.one("stored-again")["uid"]) == (
+        str(lost.relative_to(nightly.root)),
+        told.one("damaged")["uid"],
+    )
+
+
 def test_a_migration_into_mail_that_is_read_goes_on_where_a_person_deletes(beside: Beside) -> None:
     there = replace(beside.ferry, dest=f"maildir:{beside.root}")
     for octets in list(generate(0, 6, odd=0))[:2]:

@@ -14,7 +14,7 @@ from imapclient import imap_utf7
 from migrate.commands import Append, OpenDest, OpenMailbox
 from migrate.model import INBOX, MailboxName
 from migrate.rules.dedupe import Digester
-from migrate.stores.base import Finding, Session, Step, Sum
+from migrate.stores.base import Finding, Session, Step, StoredAgain, Sum
 from migrate.stores.maildir import MaildirAppender, MaildirReader, check
 
 from .contract import Held, letter, value
@@ -50,15 +50,21 @@ def store(root: Path, messages: Sequence[bytes], mailbox: MailboxName = INBOX, *
 
 def checked(root: Path) -> tuple[list[Finding], Sum]:
     """What the proof says of a Maildir."""
+    told, read = proof(root)
+    return [one for one in told if isinstance(one, Finding)], read
+
+
+def proof(root: Path) -> tuple[list[Finding | StoredAgain], Sum]:
+    """The same, with what it had lost and has again."""
     steps = check(root, sleep=lambda seconds: None)
-    findings: list[Finding] = []
+    told: list[Finding | StoredAgain] = []
     while True:
         try:
             found = next(steps)
         except StopIteration as end:
-            return findings, end.value
+            return told, end.value
         if not isinstance(found, Step):
-            findings.append(found)
+            told.append(found)
 
 
 def directory_of(root: Path, mailbox: MailboxName) -> Path:

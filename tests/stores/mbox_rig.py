@@ -12,7 +12,7 @@ from typing import Any
 from migrate.commands import Append, OpenDest, OpenMailbox
 from migrate.model import INBOX, MailboxName
 from migrate.rules.dedupe import Digester
-from migrate.stores.base import Finding, Session, Step, Sum
+from migrate.stores.base import Finding, Session, Step, StoredAgain, Sum
 from migrate.stores.mbox import Identity, MboxAppender, MboxReader, check
 
 from .contract import Held, letter, value
@@ -47,15 +47,21 @@ def store(root: Path, messages: Sequence[bytes], mailbox: MailboxName = INBOX, *
 
 def checked(root: Path, identity: Identity | None = None) -> tuple[list[Finding], Sum]:
     """What the proof says of a directory."""
+    told, read = proof(root, identity)
+    return [one for one in told if isinstance(one, Finding)], read
+
+
+def proof(root: Path, identity: Identity | None = None) -> tuple[list[Finding | StoredAgain], Sum]:
+    """The same, with what it had lost and has again."""
     steps = check(root, identity, sleep=lambda seconds: None)
-    findings: list[Finding] = []
+    told: list[Finding | StoredAgain] = []
     while True:
         try:
             found = next(steps)
         except StopIteration as end:
-            return findings, end.value
+            return told, end.value
         if not isinstance(found, Step):
-            findings.append(found)
+            told.append(found)
 
 
 def held(directory: Path) -> list[Held]:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
 from ...model import BLOCK, display
 from ...wire.maildir import message_lines
 from .. import disk
-from ..base import DAMAGED, STEP, UNFINISHED, Finding, Step, Sum, watched
+from ..base import DAMAGED, STEP, UNFINISHED, Finding, Proof, Step, Sum, watched
 from ..lock import patient_lock
+from ..lost import Gone, Lost, Missing
 from .files import Files
 from .folder import LOCK
 from .index import INDEX, Entry, Index, Kind, lengths
 from .names import directories_below
+
+MISSING = "missing: another program removed it, or moved it to another folder"
 
 
 def there_is(root: Path) -> Sum:
@@ -26,7 +29,7 @@ def there_is(root: Path) -> Sum:
         return Sum(len(stored), len(stored), sum(stored))
 
 
-def check(root: Path, *, sleep: Callable[[float], None] = time.sleep) -> Generator[Finding | Step, None, Sum]:
+def check(root: Path, *, sleep: Callable[[float], None] = time.sleep) -> Proof:
     """Everything that is wrong below ``root``, folder by folder, and how far it is.
 
     Flags may change and files move from new/ to cur/; messages that somebody else delivered are not ours to prove.
@@ -48,9 +51,10 @@ def check(root: Path, *, sleep: Callable[[float], None] = time.sleep) -> Generat
     return Sum(files, messages, octets)
 
 
-def _message_faults(index: Index, found: Files, place: Path) -> Generator[Finding | Step, None, Sum]:
-    """What is wrong with each message, and how far it is."""
+def _message_faults(index: Index, found: Files, place: Path) -> Proof:
+    """What is wrong with each message, and how far it is; what is missing, when all were read (stores.lost)."""
     files = messages = octets = 0
+    lost = Lost()
     told = Step(0, 0)
     for at, entry in index.entries():
         if index.kind(at) in (Kind.GUEST, Kind.VOID):
@@ -59,14 +63,22 @@ def _message_faults(index: Index, found: Files, place: Path) -> Generator[Findin
         if entry is not None:
             size, what, name = _judged(found, index.uniques[at], entry)
             files, octets = files + bool(size), octets + size
+            is_stored = index.kind(at) is Kind.STORED
             if what:
-                what = what if index.kind(at) is Kind.STORED else UNFINISHED
-                yield Finding(display(str(place / name), 1000), None, entry.uid, entry.exact.hex(), what)
+                told_of = display(str(place / name), 1000)
+                finding = Finding(told_of, None, entry.uid, entry.exact.hex(), what if is_stored else UNFINISHED)
+                if what == MISSING and is_stored:
+                    lost.add(Gone(told_of, [Missing(entry.exact, finding)]))
+                else:
+                    yield finding
+            elif is_stored:
+                lost.found(entry.exact)
         if octets - told.octets >= STEP or messages - told.messages >= 1000:
             yield Step(messages - told.messages, octets - told.octets)
             told = Step(messages, octets)
     if messages > told.messages:
         yield Step(messages - told.messages, octets - told.octets)
+    yield from lost.told()
     return Sum(files, messages, octets)
 
 
@@ -84,7 +96,7 @@ def _judged(files: Files, unique: str, entry: Entry) -> tuple[int, str, str]:
     """Octets of a file, what is wrong with it or nothing, and its name below the folder."""
     with files.open(unique) as opened:
         if opened is None:
-            return 0, "missing: another program removed it, or moved it to another folder", entry.name
+            return 0, MISSING, entry.name
         stored, exact = sha256(), sha256()
         size = octets = 0
         raw = watched(iter(lambda: opened.stream.read(BLOCK), b""), stored.update)

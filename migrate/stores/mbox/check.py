@@ -6,18 +6,20 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import nullcontext
 from hashlib import sha256
+from itertools import repeat
 from pathlib import Path
 from typing import BinaryIO
 
 from ...model import BLOCK, display
 from .. import disk
-from ..base import DAMAGED, STEP, UNFINISHED, Finding, Step, Sum
+from ..base import DAMAGED, STEP, UNFINISHED, Finding, Proof, Step, Sum
 from ..lock import patient_lock
+from ..lost import Gone, Lost, Missing
 from .age import Identity
 from .index import Extent, Stored, count_entries, read_encrypted, stored
 from .part import Part
 from .pruned import NAME, Record
-from .reader import parts_below
+from .reader import foreign, parts_below
 
 
 def there_is(root: Path, identity: Identity | None = None) -> Sum:
@@ -35,19 +37,18 @@ def there_is(root: Path, identity: Identity | None = None) -> Sum:
         return Sum(len(parts), messages, octets)
 
 
-def check(
-    root: Path, identity: Identity | None = None, *, sleep: Callable[[float], None] = time.sleep
-) -> Generator[Finding | Step, None, Sum]:
+def check(root: Path, identity: Identity | None = None, *, sleep: Callable[[float], None] = time.sleep) -> Proof:
     """Everything that is wrong below ``root``, file by file, and how far it is.
 
     Each octet is digested once: a backup counts a message only when what stands in the file gave the message back,
     octet for octet. So what still has the digest of that day still does. Of what is encrypted every octet is digested
-    too, as it stands there; the messages in it are read where there is an ``identity``. Changes nothing. StoreError
-    where it cannot be read.
+    too, as it stands there; the messages in it are read where there is an ``identity``. What is missing is told when
+    its folder was read to the end (stores.lost). Changes nothing. StoreError where it cannot be read.
     """
     files = messages = octets = unread = 0
     last: int | None = 0
     directory: Path | None = None
+    lost = Lost()
     with disk.translated(root):
         for part in parts_below(root, identity):
             name = display(str(part.path.relative_to(root)) if part.path != root else part.path.name, 1000)
@@ -55,25 +56,32 @@ def check(
             size = _snapshot(part, sleep)
             files += 1
             if directory != part.path.parent:
-                directory, last = part.path.parent, 0
+                yield from lost.told()
+                directory, last, lost = part.path.parent, 0, Lost()
                 yield from _record_faults(part, name)
-            if part.has_index:
-                yield from _index_faults(part, name, last)
+            strangers = [] if part.is_locked else list(_strangers(part, name, size))
+            gone = Gone(name, strangers, is_whole_file=not part.exists())
             octets += yield from _stored_faults(part, name)
+            if part.has_index:
+                yield from _gaps_before(part, name, last)
+                gone.lines += _index_faults(part, name, last)
+                if not gone.messages or part.head is None or size < part.index.reached:
+                    yield from gone.lines
+                    gone.lines.clear()
+                # else no octet of the file is lost: those lines were of messages that are among the strangers.
+                if not part.exists():
+                    yield from _lost_file(part, gone)
+                elif not part.is_locked:
+                    yield from _message_faults(part, name, size, gone, lost)
+                last = part.last if part.index.reached <= part.index.end else None
             if part.is_locked:
                 unread += len(part.index) if part.has_index else 0
             else:
                 octets += size
                 messages += len(part.index) if part.has_index else 0
-            if part.has_index:
-                if not part.exists():
-                    yield from _lost_file(part, name)
-                elif not part.is_locked:
-                    yield from _message_faults(part, name, size)
-                last = part.last if part.index.reached <= part.index.end else None
-            if not part.is_locked:
-                yield from _strangers(part, name, size)
+            lost.add(gone)
             part.forget()  # the indexes of a large backup are not held all at once
+        yield from lost.told()
     return Sum(files, messages, octets, unread)
 
 
@@ -85,8 +93,18 @@ def _snapshot(part: Part, sleep: Callable[[float], None]) -> int:
         return part.size()
 
 
-def _index_faults(part: Part, name: str, last: int | None) -> Iterator[Finding]:
+def _gaps_before(part: Part, name: str, last: int | None) -> Iterator[Finding]:
     """``last``: the highest uid of the file before; None where its index has lost it, which was told."""
+    head = part.index.head
+    if head is not None and last is not None:
+        for one in Record(part.path.parent).all:
+            if last < one.first <= head.first and one.pruned != part.path.name:
+                yield from _gap(name.removesuffix(part.path.name) + display(one.pruned), one.after, last)
+                last = max(last, one.last)
+        yield from _gap(name, head.after, last)
+
+
+def _index_faults(part: Part, name: str, last: int | None) -> Iterator[Finding]:
     index = part.index
     for number in index.bad:
         yield Finding(name, None, None, "", f"line {number} of its index is damaged")
@@ -94,12 +112,6 @@ def _index_faults(part: Part, name: str, last: int | None) -> Iterator[Finding]:
         yield Finding(name, None, None, "", f"line {number} of its index is damaged, or {UNFINISHED}")
     if index.head is None and not index.bad and not index.tail:
         yield Finding(name, None, None, "", "its index is empty")
-    if index.head is not None and last is not None:
-        for one in Record(part.path.parent).all:
-            if last < one.first <= index.head.first and one.pruned != part.path.name:
-                yield from _gap(name.removesuffix(part.path.name) + display(one.pruned), one.after, last)
-                last = max(last, one.last)
-        yield from _gap(name, index.head.after, last)
     expected = index.head.first if index.head is not None else (last or 0) + 1
     for uid in index.uids:
         if uid != expected:
@@ -141,19 +153,21 @@ def _stored_faults(part: Part, name: str) -> Generator[Finding | Step, None, int
     return read
 
 
-def _lost_file(part: Part, name: str) -> Iterator[Finding | Step]:
-    """Named once, however many messages it had."""
-    uids = part.index.uids
-    if uids:
-        what = f"missing: the whole file, messages in it: {len(uids):,}, uids {uids[0]} to {uids[-1]}"
-        yield Finding(name, None, uids[0], "", what)
-        yield Step(len(uids), 0)
+def _lost_file(part: Part, gone: Gone) -> Iterator[Step]:
+    """Everything that its index knows goes to ``gone``."""
+    # Without the key nobody can tell which messages they were.
+    exacts = repeat(b"") if part.is_locked else (entry.exact if entry else b"" for _, entry in part.index.entries())
+    for uid, exact in zip(part.index.uids, exacts, strict=False):
+        gone.messages.append(Missing(exact, Finding(gone.file, None, uid, "", "")))
+    if gone.messages:
+        yield Step(len(gone.messages), 0)
 
 
-def _message_faults(part: Part, name: str, size: int) -> Iterator[Finding | Step]:
-    """What is wrong with each message, and how far it is."""
+def _message_faults(part: Part, name: str, size: int, gone: Gone, lost: Lost) -> Iterator[Finding | Step]:
+    """What is wrong with each message, and how far it is. What is missing goes to ``gone``."""
     index = part.index
     messages = octets = 0
+    faulty: set[int] = set()
     with _opened(part.path) as stream:
         for number, extent in enumerate(index.extents()):
             what = "damaged: its line of the index cannot be read any more"
@@ -161,13 +175,22 @@ def _message_faults(part: Part, name: str, size: int) -> Iterator[Finding | Step
                 what = yield from _fault(_stored(part, stream, extent), extent, size)
                 octets += extent.length % STEP
             if what:
-                yield _finding(part, name, number, what if number < index.marked else UNFINISHED)
+                faulty.add(number)
+                found = _finding(part, name, number, what if number < index.marked else UNFINISHED)
+                if extent is None or extent.end <= size or number >= index.marked:
+                    yield found
+                else:
+                    gone.messages.append(Missing(bytes.fromhex(found.message), found))
             messages += 1
             if octets >= STEP or messages >= 1000:
                 yield Step(messages, octets)
                 messages = octets = 0
     if messages:
         yield Step(messages, octets)
+    if lost:
+        for number, entry in index.entries():
+            if entry is not None and number < index.marked and number not in faulty:
+                lost.found(entry.exact)
 
 
 def _opened(path: Path) -> nullcontext[None] | BinaryIO:
@@ -207,9 +230,12 @@ def _finding(part: Part, name: str, number: int, what: str) -> Finding:
     return Finding(name, part.index.offsets[number], part.index.uids[number], message, what)
 
 
-def _strangers(part: Part, name: str, size: int) -> Iterator[Finding]:
+def _strangers(part: Part, name: str, size: int) -> Iterator[Missing]:
     for start, end in part.strangers(size) if part.has_index else [(0, size)]:
         for offset, stop in part.split(start, end):
             if stop > offset:
                 what = f"extra: {stop - offset:,} octets that the index does not know"
-                yield Finding(name, offset, None, "", what)
+                exact = sha256()
+                for block in foreign(part, offset, stop):
+                    exact.update(block)
+                yield Missing(exact.digest(), Finding(name, offset, None, "", what))

@@ -126,11 +126,11 @@ class MboxReader(PatientSession):
                 text = f"{end - offset:,} octets of {display(part.path.name)} at offset {offset:,} are no message"
                 self.notices.append((f"{text}; they are left out", b""))
             return None
-        if self._wanted is not None and not self._wanted(beginning(_foreign(part, offset, end)), date_of(line)):
+        if self._wanted is not None and not self._wanted(beginning(foreign(part, offset, end)), date_of(line)):
             return None
         digest = sha256()
         octets = 0
-        for block in _foreign(part, offset, end):
+        for block in foreign(part, offset, end):
             digest.update(block)
             octets += len(block)
         return digest.hexdigest().encode("ascii"), octets
@@ -142,7 +142,7 @@ class MboxReader(PatientSession):
         if place is None:
             raise MessageError("the source has no such message")
         if place.entry is None:
-            message = collected(self._digester, self._spill_dir, _foreign(place.part, place.offset, place.end))
+            message = collected(self._digester, self._spill_dir, foreign(place.part, place.offset, place.end))
             when = date_of(_first_line(place.part, place.offset, place.end))
             date = InternalDate(when, DateSource.STORE) if when else None
             return replace(message, internaldate=date, mailbox=_mailbox(place.part))
@@ -196,7 +196,7 @@ def _first_line(part: Part, offset: int, end: int) -> bytes:
     return next(part.read(offset, min(end, offset + 1000)), b"").partition(b"\n")[0]
 
 
-def _foreign(part: Part, offset: int, end: int) -> Iterator[bytes]:
+def foreign(part: Part, offset: int, end: int) -> Iterator[bytes]:
     """The octets of a message that somebody else wrote there, with the line ends that mail has."""
     # The empty line behind it is of the format; the last message of a file may lack it.
     last = b"".join(part.read(max(offset, end - 2), end))
