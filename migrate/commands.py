@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from .errors import MigrateError
 from .model import (
@@ -30,8 +30,7 @@ class Command:
     """Base of all commands. Each object is its own tag."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
+class Outcome(NamedTuple):
     """The end of one command: its value, or the error that ended it."""
 
     command: Command | None  # None: nobody asked, a person wants the run to stop

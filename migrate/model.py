@@ -11,10 +11,11 @@ import re
 import unicodedata
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, Flag, auto
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote, quote_plus
 
 MEMORY_LIMIT = 8 * 1024 * 1024  # octets of one message held in memory; a larger one goes through a file
@@ -147,8 +148,7 @@ class Endpoint:
         return display(f"{scheme}://{self.user}@{host}:{self.port}{path}")
 
 
-@dataclass(frozen=True, slots=True)
-class MessageRef:
+class MessageRef(NamedTuple):
     """Where a message stands in a source, valid for one session.
 
     ``uid`` is the UIDL's octets (RFC 1939 §7), ``b""`` where the server gives none; ``number`` is the message number
@@ -187,8 +187,7 @@ class DedupeKey:
     has_message_id: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
+class Fingerprint(NamedTuple):
     """What a message's octets are, in digests.
 
     ``exact`` is the SHA-256 of all octets. ``settled`` is the SHA-256 of the
@@ -305,8 +304,7 @@ class InternalDate:
             object.__setattr__(self, "when", self.when.replace(microsecond=0))
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(NamedTuple):
     """What the rules decided for one message, and the sentence why."""
 
     mailbox: MailboxName
@@ -315,8 +313,7 @@ class Placement:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class AppendUid:
+class AppendUid(NamedTuple):
     """Where a server said it stored a message (RFC 4315 §3). No AppendUid is normal."""
 
     uidvalidity: int
@@ -372,8 +369,7 @@ class Origin(Enum):
     TWIN = "twin"  # another message of the source has the same content
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(NamedTuple):
     """One row of the state file: what is known for certain about one message of the source."""
 
     id: int
@@ -382,7 +378,7 @@ class Checkpoint:
     stage: Stage = Stage.LISTED
     origin: Origin | None = None
     mailbox: MailboxName | None = None
-    flags: Flags = field(default_factory=Flags)
+    flags: Flags = Flags()
     internaldate: InternalDate | None = None
     fingerprint: Fingerprint | None = None
     uidvalidity: int | None = None  # of the mailbox, at the intent
@@ -398,8 +394,7 @@ class Checkpoint:
     is_spooled: bool = False  # a durable copy stands in the spool
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """A message of the source session's listing that needs something done.
 
     ``row`` is what we know of it. ``is_unsure`` when the UIDL is repeated,

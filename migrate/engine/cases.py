@@ -8,7 +8,7 @@ something about become cases; all others are uploaded without one.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -42,8 +42,7 @@ def intended(run: Run, case: Case, uidnext: int) -> Checkpoint:
     """The row of a message that is about to be uploaded (R2)."""
     row, mailbox = case.work.row, case.placement.mailbox
     status = run.mailboxes[mailbox]
-    return replace(
-        row,
+    return row._replace(
         stage=Stage.INTENDED,
         origin=Origin.COPIED,
         mailbox=mailbox,
@@ -80,9 +79,9 @@ def spool_first(run: Run, case: Case) -> CaseSteps:
     row = case.work.row
     run.uses_spool = True
     yield Ask(lambda books: books.spool(row.id, case.message))
-    kept = replace(row, fingerprint=case.message.fingerprint, is_spooled=True, fetched_session=run.session)
+    kept = row._replace(fingerprint=case.message.fingerprint, is_spooled=True, fetched_session=run.session)
     yield Commit((kept,))
-    case.work = replace(case.work, row=kept)
+    case.work = case.work._replace(row=kept)
     return LOOK_AGAIN
 
 
@@ -127,9 +126,9 @@ def _identify(run: Run, case: Case, candidates: Sequence[Candidate]) -> Generato
         run.matched.add(match.id)
     elif match is not row:
         yield Ask(lambda books, match=match: books.bind(ref, match, row))  # type: ignore[misc]
-    seen = replace(match, uid=ref.uid, octets=ref.octets)
+    seen = match._replace(uid=ref.uid, octets=ref.octets)
     if match.stage not in TO_DO:
-        seen = replace(seen, fetched_session=run.session)
+        seen = seen._replace(fetched_session=run.session)
         yield Commit((seen,))
         return True
     run.started += 1
@@ -161,7 +160,7 @@ def _renamed(run: Run, case: Case, candidates: Sequence[Candidate]) -> Generator
             continue
         run.matched.add(known.id)
         yield Ask(lambda books, known=known: books.bind(ref, known, row))  # type: ignore[misc]
-        seen = replace(known, uid=ref.uid, octets=ref.octets, fetched_session=run.session)
+        seen = known._replace(uid=ref.uid, octets=ref.octets, fetched_session=run.session)
         yield Commit((seen,))
         if is_to_do and known.id not in run.aside:
             run.uses_spool = True
@@ -185,11 +184,11 @@ def _look_at_own_copy(run: Run, case: Case) -> Generator[Command, Any, bool]:
     row = case.work.row
     assert row.uid_dest is not None
     served = yield from _read(run, case, row.uid_dest)
-    verdict = judge(replace(row, fingerprint=case.message.fingerprint), served)
+    verdict = judge(row._replace(fingerprint=case.message.fingerprint), served)
     if verdict is DIFFERENT:
         raise DIFFERENT
     if verdict is MISSING or served is None:
-        case.work = replace(case.work, row=replace(row, uid_dest=None))
+        case.work = case.work._replace(row=row._replace(uid_dest=None))
         return False
     yield from _adopt(run, case, row.uid_dest, served)
     return True
@@ -198,8 +197,7 @@ def _look_at_own_copy(run: Run, case: Case) -> Generator[Command, Any, bool]:
 def _adopt(run: Run, case: Case, uid: int, served: Fingerprint) -> Generator[Command, Any, None]:
     """Takes a copy that the destination has as the copy of this message, and proves it in the same step."""
     changes = compare(case.message.fingerprint, served).changes
-    found = replace(
-        case.work.row,
+    found = case.work.row._replace(
         stage=Stage.APPENDED,
         origin=Origin.COPIED,
         mailbox=case.placement.mailbox,
@@ -214,7 +212,7 @@ def _adopt(run: Run, case: Case, uid: int, served: Fingerprint) -> Generator[Com
     yield Commit((found,))
     proof = "octets" + (f", changed: {'; '.join(changes)}" if changes else "")
     at = int(run.fetched_at)
-    proven = replace(found, stage=Stage.VERIFIED, proof=proof, verified_at=at, proven_run=run.number, is_spooled=False)
+    proven = found._replace(stage=Stage.VERIFIED, proof=proof, verified_at=at, proven_run=run.number, is_spooled=False)
     yield Commit((proven,))
     if found.is_spooled:
         yield Ask(lambda books: books.unspool([found.id]))
@@ -286,8 +284,7 @@ def _record_duplicate(run: Run, case: Case, twin: Checkpoint | None, uid: int | 
     row = case.work.row
     twin_id = None if twin is None else twin.id
     mailbox = case.placement.mailbox
-    ended = replace(
-        row,
+    ended = row._replace(
         stage=Stage.DUPLICATE,
         origin=Origin.THERE if twin is None else Origin.TWIN,
         mailbox=mailbox,

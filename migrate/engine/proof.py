@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
-from dataclasses import replace
 
 from ..commands import Ask, Commit, FetchHeaders, Outcome, ReadBack, Served
 from ..errors import MessageError
@@ -94,8 +93,8 @@ class Prover:
     def _verified(self, row: Checkpoint, proof: str) -> Checkpoint:
         proven = self.run.number if proof.startswith("octets") else None
         at = row.verified_at or int(self.run.fetched_at)
-        return replace(
-            row, stage=Stage.VERIFIED, proof=proof, verified_at=at, proven_run=proven, reason="", is_spooled=False
+        return row._replace(
+            stage=Stage.VERIFIED, proof=proof, verified_at=at, proven_run=proven, reason="", is_spooled=False
         )
 
     def _commit(self, rows: list[Checkpoint], kind: str) -> None:
@@ -121,7 +120,7 @@ class Prover:
 
     def _not_there(self, row: Checkpoint) -> None:
         """Perhaps not yet, perhaps under another uid: it is looked for at the end, by its octets."""
-        unplaced = replace(row, uid_dest=None)
+        unplaced = row._replace(uid_dest=None)
         self.not_there += 1
 
         def done(outcome: Outcome) -> None:

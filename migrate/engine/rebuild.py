@@ -164,8 +164,8 @@ class Rebinding(Transfer):
             super()._decided(case, decision)
             return
         # It has no copy. What it is stays in the books: its copy in the spool is found by that.
-        row = replace(
-            case.work.row, fingerprint=case.message.fingerprint, fetched_session=served_session(self.run, case)
+        row = case.work.row._replace(
+            fingerprint=case.message.fingerprint, fetched_session=served_session(self.run, case)
         )
         self._drop(case)
         self.pump.start(Commit((row,)), self._left_open)

@@ -150,7 +150,7 @@ def claim(run: Run, mailbox: MailboxName, *, is_final: bool = False) -> Steps[in
             # A copy found again under a new UIDVALIDITY is nothing new, else a server that changes it would hold us.
             run.progress += row.stage in UNSURE
             if uid in disputed:
-                changed.append(replace(disputed[uid], uid_dest=None))
+                changed.append(disputed[uid]._replace(uid_dest=None))
             changed.append(_placed(row, status.uidvalidity, uid))
         else:
             missing.append(row)
@@ -183,7 +183,7 @@ def _refuse(run: Run, rows: Sequence[Checkpoint], error: MessageError) -> Steps[
 
 def _list_again(run: Run, rows: Sequence[Checkpoint]) -> Steps[None]:
     """Looked for and not there: it was never stored, or the server's OK was not true."""
-    yield from _commit_all(run, [replace(row, stage=Stage.LISTED, origin=None, uid_dest=None) for row in rows])
+    yield from _commit_all(run, [row._replace(stage=Stage.LISTED, origin=None, uid_dest=None) for row in rows])
 
 
 def _commit_all(run: Run, rows: Sequence[Checkpoint]) -> Steps[None]:
@@ -292,7 +292,7 @@ def _take_altered(
                 is_fit = copy.key == row.fingerprint.key or not is_close
                 is_fit = is_fit and uid >= (row.uidnext or 1) and uid not in disputed
                 if is_fit and not is_anothers(copy, row, known.get(copy.key.index, ())):
-                    found[row.id] = replace(row, stage=Stage.APPENDED, uid_dest=uid)
+                    found[row.id] = row._replace(stage=Stage.APPENDED, uid_dest=uid)
                     del copies[uid]
                     break
     return list(found.values())
@@ -301,7 +301,7 @@ def _take_altered(
 def _placed(row: Checkpoint, uidvalidity: int, uid: int) -> Checkpoint:
     stage = Stage.APPENDED if row.stage in (Stage.INTENDED, Stage.SET_ASIDE) else row.stage
     origin = row.origin or Origin.COPIED
-    return replace(row, stage=stage, origin=origin, uidvalidity=uidvalidity, uid_dest=uid, reason="")
+    return row._replace(stage=stage, origin=origin, uidvalidity=uidvalidity, uid_dest=uid, reason="")
 
 
 def look_for_doubles(run: Run, mailbox: MailboxName) -> Steps[None]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from array import array
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ..commands import CloseDest, Commit, Delete, Fetch, FetchHeaders, OpenDest, OpenMailbox, ReadBack
 from ..errors import MessageError, StoreError
@@ -66,7 +65,7 @@ def confirm(run: Run, marked: array[int]) -> Steps[None]:
     for start in range(0, len(marked), 200):
         ids = marked[start : start + 200]
         rows: list[Checkpoint] = yield from run.ask(lambda books, ids=ids: [books.row(one) for one in ids])  # type: ignore[misc]
-        yield from run.do(Commit(tuple(replace(row, stage=Stage.RELEASED) for row in rows)))
+        yield from run.do(Commit(tuple(row._replace(stage=Stage.RELEASED) for row in rows)))
         for row in rows:
             run.kept.pop(row.id, None)  # another session of this run had kept it
     if marked:
@@ -94,7 +93,7 @@ def _make_safe(run: Run) -> Steps[bool]:
         except MessageError:
             run.emit(Notice("Nothing is deleted now: a message that the source served could not be kept safe here."))
             return False
-        kept = replace(work.row, is_spooled=True, fingerprint=message.fingerprint)
+        kept = work.row._replace(is_spooled=True, fingerprint=message.fingerprint)
         yield from run.do(Commit((kept,)))
     return True
 
@@ -102,7 +101,7 @@ def _make_safe(run: Run) -> Steps[bool]:
 def _release_some(run: Run, lane: int, works: Sequence[Work]) -> Steps[list[int]]:
     works = yield from _gate_source(run, works)
     works = yield from _gate_destination(run, lane, works)
-    rows = [replace(w.row, stage=Stage.RELEASING, fetched_session=run.session) for w in works]
+    rows = [w.row._replace(stage=Stage.RELEASING, fetched_session=run.session) for w in works]
     if not rows:
         return []
     yield from run.do(Commit(tuple(rows)))
@@ -117,7 +116,7 @@ def _release_some(run: Run, lane: int, works: Sequence[Work]) -> Steps[list[int]
             run.again += work.row.stage is Stage.RELEASED
         else:
             back = Stage.VERIFIED if work.row.origin is Origin.COPIED else Stage.DUPLICATE
-            refused.append(replace(row, stage=back))
+            refused.append(row._replace(stage=back))
             _keep(run, work.row, "the source refused to delete it")
     if refused:
         yield from run.do(Commit(tuple(refused)))
@@ -157,7 +156,7 @@ def _take_in(run: Run, work: Work, message: Message) -> Steps[None]:
     assert ref is not None
     row = yield from run.ask(lambda books: books.split(ref, work.row))
     yield from run.ask(lambda books: books.spool(row.id, message))
-    yield from run.do(Commit((replace(row, is_spooled=True, fingerprint=message.fingerprint),)))
+    yield from run.do(Commit((row._replace(is_spooled=True, fingerprint=message.fingerprint),)))
     run.note_achieved(1)
     run.emit(Notice(f"The source shows another message under the UIDL {uidl_text(work.row)}: it is copied too."))
 
@@ -186,7 +185,7 @@ def _gate_destination(run: Run, lane: int, works: Sequence[Work]) -> Steps[list[
             continue
         if held.id in good:
             proven = good[held.id] if held.id == work.row.id else work.row
-            passed.append(replace(work, row=proven))
+            passed.append(work._replace(row=proven))
         else:
             _keep(run, work.row, "the destination does not show its copy any more")
     return passed
@@ -236,7 +235,7 @@ def _prove_chunk(run: Run, lane: int, mailbox: MailboxName, rows: Sequence[Check
         if row.proven_run == run.number:
             good[row.id] = row
         elif copy is not None and row.fingerprint is not None and _matches(row, copy):
-            good[row.id] = replace(row, proven_run=run.number)
+            good[row.id] = row._replace(proven_run=run.number)
             renewed.append(good[row.id])
     if renewed:
         yield from run.do(Commit(tuple(renewed)))

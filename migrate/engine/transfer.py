@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from ..commands import Append, Ask, Candidate, Command, Commit, Fetch, Letter, Outcome
@@ -150,7 +149,7 @@ class Transfer:
         self.held -= cost
         if isinstance(outcome.error, MessageError):
             if work.row.is_spooled and work.ref is not None:  # the spool is damaged, the source still has it
-                self._fetch(replace(work, row=replace(work.row, is_spooled=False)), cost)
+                self._fetch(work._replace(row=work.row._replace(is_spooled=False)), cost)
             else:
                 self._set_aside(work.row, outcome.error, None)
             return
@@ -278,7 +277,7 @@ class Transfer:
         if case is None:
             return
         if row.stage is Stage.APPENDED:
-            case.work = replace(case.work, row=row)
+            case.work = case.work._replace(row=row)
             self._defer_twins(case)
         else:
             del self.unproved[row.id]
@@ -343,7 +342,7 @@ class Transfer:
                 self._settled(case)
             return
         for case, row in zip(batch, rows, strict=True):
-            case.work = replace(case.work, row=row)
+            case.work = case.work._replace(row=row)
         self._append(lane, batch)
 
     def _append(self, lane: int, batch: list[Case]) -> None:
@@ -388,8 +387,8 @@ class Transfer:
             if isinstance(result, MessageError):
                 self._set_aside(case.work.row, result, case)
                 continue
-            row = replace(case.work.row, stage=Stage.APPENDED, uid_dest=self._believed(case.work.row, result))
-            case.work = replace(case.work, row=row)
+            row = case.work.row._replace(stage=Stage.APPENDED, uid_dest=self._believed(case.work.row, result))
+            case.work = case.work._replace(row=row)
             stored.append(case)
         if stored:
             rows = tuple(case.work.row for case in stored)

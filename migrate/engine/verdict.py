@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import partial
 
 from ..errors import MessageError
@@ -45,8 +44,7 @@ def is_anothers(copy: Fingerprint, row: Checkpoint, known: Iterable[Checkpoint])
 def set_aside(row: Checkpoint, error: MessageError, message: Message | None, session: int | None) -> Checkpoint:
     """The row of a message that cannot go on, with the reason for people."""
     words = f' (server: "{display(error.said)}")' if error.said else ""
-    return replace(
-        row,
+    return row._replace(
         stage=Stage.SET_ASIDE,
         # Where something else stands was never its place: whose that is must be free to claim it.
         uid_dest=None if error is MISSING else row.uid_dest,

@@ -6,9 +6,11 @@ durable when it returns.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from functools import cache
+from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
@@ -20,7 +22,7 @@ from .destination import Destination
 from .file import digest
 from .listing import Listing
 from .lock import RunLock
-from .rows import sealed, values_of
+from .rows import Values, sealed, values_of
 from .schema import COLUMNS, quoted
 from .spool import Spool
 from .work import Bindings
@@ -28,23 +30,20 @@ from .work import Bindings
 ALIVE_S = 1.0  # how exactly the file says when its run was last alive
 
 # A column in an index is written only where it changes: SQLite would rewrite the index entry all the same.
-_SELDOM = (("uid", "octets"), ("idx",), ("mailbox", "uidvalidity", "uid_dest"))
-_ALWAYS = tuple(
-    column for column in (*COLUMNS, "seal") if column != "id" and not any(column in group for group in _SELDOM)
-)
+_INDEXED = (("uid", "octets"), ("idx",), ("mailbox", "uidvalidity", "uid_dest"))
+_ORDER = (*COLUMNS, "seal")
+_OLD = f"SELECT {', '.join(column for group in _INDEXED for column in group)} FROM message WHERE id = ?"
+_uid, _idx, _claim = (itemgetter(*map(_ORDER.index, group)) for group in _INDEXED)
 
 
-def _update(columns: tuple[str, ...], *, only_changed: bool) -> tuple[str, Callable[[Any], Any]]:
-    """The statement that writes these columns of one row, and what picks its values from those of the row."""
-    places = {column: f"?{place}" for place, column in enumerate(columns, 2)}
-    values = ", ".join(f"{column} = {place}" for column, place in places.items())
-    changed = " OR ".join(f"{column} IS NOT {place}" for column, place in places.items())
-    where = f" AND ({changed})" if only_changed else ""
-    order = (*COLUMNS, "seal")
-    return f"UPDATE message SET {values} WHERE id = ?1{where}", itemgetter(0, *map(order.index, columns))
+@cache
+def _update(changed: tuple[bool, ...]) -> tuple[str, Callable[[Values], Any]]:
+    """The statement for a row whose groups of ``_INDEXED`` change so, and what picks its values."""
+    same = {column for group, is_changed in zip(_INDEXED, changed, strict=True) if not is_changed for column in group}
+    columns = [column for column in _ORDER if column != "id" and column not in same]
+    values = ", ".join(f"{column} = ?{place}" for place, column in enumerate(columns, 2))
+    return f"UPDATE message SET {values} WHERE id = ?1", itemgetter(0, *map(_ORDER.index, columns))
 
-
-_UPDATES = (_update(_ALWAYS, only_changed=False), *(_update(columns, only_changed=True) for columns in _SELDOM))
 
 _COPIED = (Stage.APPENDED, Stage.VERIFIED, Stage.RELEASING, Stage.RELEASED, Stage.DUPLICATE)
 _HOLDERS = quoted(Stage.VERIFIED, Stage.RELEASING, Stage.DUPLICATE)
@@ -142,9 +141,9 @@ class State:
             values = [
                 values_of(row, None if row.mailbox is None else self._db.ensure_mailbox(row.mailbox)) for row in rows
             ]
-            counts = [c.executemany(statement, map(pick, values)).rowcount for statement, pick in _UPDATES]
-            if counts[0] != len(rows):
-                raise fault("a message to be recorded has no row")
+            for changed, some in groupby(values, lambda new: _changed(c, new)):
+                statement, pick = _update(changed)
+                c.executemany(statement, map(pick, some))
             self._note_alive(self._clock())
 
     def bind(self, ref: MessageRef, keep: Checkpoint, placeholder: Checkpoint) -> None:
@@ -184,9 +183,9 @@ class State:
                 count += 1
                 # Also where the source has a twin alone: for that one, this row would hold the copy.
                 again += shown if shown[0] is row else [row, *shown]
-        self.commit([tuple(replace(row, stage=Stage.VERIFIED) for row in again if row.stage is Stage.RELEASING)])
-        again = [replace(row, stage=Stage.LISTED, origin=None, uid_dest=None, twin=None) for row in again]
-        self.commit([tuple(replace(row, proof="", verified_at=None, proven_run=None) for row in again)])
+        self.commit([tuple(row._replace(stage=Stage.VERIFIED) for row in again if row.stage is Stage.RELEASING)])
+        again = [row._replace(stage=Stage.LISTED, origin=None, uid_dest=None, twin=None) for row in again]
+        self.commit([tuple(row._replace(proof="", verified_at=None, proven_run=None) for row in again)])
         return count
 
     def _listed_twins(self, number: int | None) -> dict[int, list[Checkpoint]]:
@@ -300,6 +299,14 @@ class State:
                 f"UPDATE message SET stage = 'listed', is_spooled = 1, seal = {seal} WHERE id = ?",
                 ((row_id,) for row_id in found),
             )
+
+
+def _changed(c: sqlite3.Connection, new: Values) -> tuple[bool, ...]:
+    """Which groups of ``_INDEXED`` are not yet as they are to be."""
+    old = c.execute(_OLD, new[:1]).fetchone()
+    if old is None:
+        raise fault("a message to be recorded has no row")
+    return old[:2] != _uid(new), old[2] != _idx(new), old[3:] != _claim(new)
 
 
 def tally(db: Database) -> Tally:

@@ -7,7 +7,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from ..errors import Exit, MessageError, StateError
@@ -103,7 +102,7 @@ class NewState(State):
 
     def _keep(self, message: Message, row_id: int) -> None:
         self.spool(row_id, message)
-        kept = replace(self.row(row_id), stage=Stage.LISTED, is_spooled=True, fingerprint=message.fingerprint)
+        kept = self.row(row_id)._replace(stage=Stage.LISTED, is_spooled=True, fingerprint=message.fingerprint)
         self.commit([(kept,)])
 
 

@@ -74,7 +74,14 @@ def seal_message(
     )
     try:
         # Only NULL is nothing: a hit can turn it into a 0 or an empty text, and these are no digests.
-        parts = (head.encode(), *(b"-" if part is None else part for part in (exact, settled, idx, content)), uid)
+        parts = (
+            head.encode(),
+            b"-" if exact is None else exact,
+            b"-" if settled is None else settled,
+            b"-" if idx is None else idx,
+            b"-" if content is None else content,
+            uid,
+        )
         return blake2b(b"\0".join(parts), digest_size=SEAL_OCTETS).digest()
     except (TypeError, ValueError):
         return b""
@@ -87,36 +94,20 @@ def seal_small(*columns: Any) -> bytes:
 
 def values_of(row: Checkpoint, mailbox: int | None) -> Values:
     """The columns of the row, then its seal."""
-    date, print_ = row.internaldate, row.fingerprint
-    values: Values = (
-        row.id,
-        row.uid,
-        row.octets,
-        row.stage.value,
-        None if row.origin is None else row.origin.value,
-        mailbox,
-        str(row.flags) if row.flags.names else "",
-        None if date is None else date.when.isoformat(),
-        None if date is None else date.source.value,
-        None if print_ is None else print_.octets,
-        None if print_ is None else print_.exact,
-        None if print_ is None else settled_column(print_),
-        None if print_ is None else print_.oddities.value,
-        None if print_ is None else print_.key.index,
-        None if print_ is None else print_.key.content,
-        None if print_ is None else int(print_.key.has_message_id),
-        row.uidvalidity,
-        row.uidnext,
-        row.uid_dest,
-        row.twin,
-        row.proof,
-        row.reason,
-        row.attempts,
-        row.verified_at,
-        row.proven_run,
-        row.fetched_session,
-        int(row.is_spooled),
-    )
+    id, uid, octets, stage, origin, _, flags, date, print_, *rest, is_spooled = row
+    when = source = None
+    if date is not None:
+        when, source = date.when.isoformat(), date.source._value_
+    if print_ is None:
+        content: Values = (None, None, None, None, None, None, None)
+    else:
+        size, exact, _, oddities, key, _ = print_
+        settled = settled_column(print_)
+        content = (size, exact, settled, oddities._value_, key.index, key.content, int(key.has_message_id))
+    flags_text = str(flags) if flags.names else ""
+    origin_text = None if origin is None else origin._value_
+    head: Values = (id, uid, octets, stage._value_, origin_text, mailbox, flags_text, when, source)
+    values = (*head, *content, *rest, int(is_spooled))
     return (*values, seal_message(*values))
 
 

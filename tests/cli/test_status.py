@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,18 +35,17 @@ def make(path: Path) -> None:
         state.record_listing([MessageRef(b"u%d" % n, n, 100) for n in range(1, 5)])
         rows = [work.row for work in state.next_work(10, 0)]
         print_ = Fingerprint(100, b"e" * 32, None, Oddity.NONE, DedupeKey(b"i" * 16, b"c" * 32, True))
-        first = replace(
-            rows[0], stage=Stage.INTENDED, origin=Origin.COPIED, mailbox=INBOX, fingerprint=print_,
+        first = rows[0]._replace(stage=Stage.INTENDED, origin=Origin.COPIED, mailbox=INBOX, fingerprint=print_,
             uidvalidity=7, uidnext=1, fetched_session=session,
         )  # fmt: skip
-        second = replace(
-            rows[1], stage=Stage.DUPLICATE, origin=Origin.TWIN, mailbox=INBOX, fingerprint=print_, twin=first.id,
+        second = rows[1]._replace(
+            stage=Stage.DUPLICATE, origin=Origin.TWIN, mailbox=INBOX, fingerprint=print_, twin=first.id,
             fetched_session=session,
         )  # fmt: skip
-        aside = replace(rows[2], stage=Stage.SET_ASIDE, reason='refused (server: "NO \\x1b")', attempts=2)
-        appended = replace(first, stage=Stage.APPENDED, uid_dest=11)
-        verified = replace(
-            appended, stage=Stage.VERIFIED, proof="octets, changed: NUL became 0x80", verified_at=1, proven_run=1
+        aside = rows[2]._replace(stage=Stage.SET_ASIDE, reason='refused (server: "NO \\x1b")', attempts=2)
+        appended = first._replace(stage=Stage.APPENDED, uid_dest=11)
+        verified = appended._replace(
+            stage=Stage.VERIFIED, proof="octets, changed: NUL became 0x80", verified_at=1, proven_run=1
         )
         for row in (first, second, aside, appended, verified):
             state.commit([(row,)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -216,6 +215,6 @@ def forget_munged(between: Between) -> None:
     try:
         row = state.row(1)
         assert row.fingerprint is not None
-        state.commit([(replace(row, fingerprint=replace(row.fingerprint, munged=None)),)])
+        state.commit([(row._replace(fingerprint=row.fingerprint._replace(munged=None)),)])
     finally:
         state.close()

@@ -150,7 +150,7 @@ def test_when_a_message_was_first_verified_is_not_changed_by_a_later_proof(tmp_p
     assert first is not None
     state = open_state(between.state_path, *ACCOUNTS, digester=Digester)
     for stage in (Stage.RELEASING, Stage.DUPLICATE, Stage.LISTED, Stage.APPENDED):
-        state.commit([(replace(state.row(1), stage=stage, verified_at=first - 5000),)])
+        state.commit([(state.row(1)._replace(stage=stage, verified_at=first - 5000),)])
     state.close()
     assert between.migrate() is Exit.OK
     assert (row(between, 1).stage, row(between, 1).verified_at) == (Stage.VERIFIED, first - 5000)
@@ -303,7 +303,7 @@ def test_the_verdict_names_changes_what_is_missing_and_what_differs() -> None:
 
 
 def test_a_row_set_aside_tells_why_in_words_that_are_safe_to_show() -> None:
-    row = replace(_row(letter(1)), fetched_session=3)
+    row = _row(letter(1))._replace(fetched_session=3)
     aside = set_aside(row, MessageError("refused", said=b"NO \x1b[2J"), None, None)
     assert (aside.stage, aside.reason) == (Stage.SET_ASIDE, 'refused (server: "NO \\x1b[2J")')
     assert (aside.fingerprint, aside.fetched_session) == (row.fingerprint, 3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -140,14 +139,14 @@ def test_nothing_that_was_verified_later_than_asked_is_deleted(copied: Refusing)
     assert sent(copied, Delete) == 0
     assert copied.all(Deleting) == []
     change_rows(
-        copied, lambda row: replace(row, verified_at=(row.verified_at or 0) - (DAY_S + 60 if row.id < 3 else 0))
+        copied, lambda row: row._replace(verified_at=(row.verified_at or 0) - (DAY_S + 60 if row.id < 3 else 0))
     )
     assert copied.migrate(delete_after_s=DAY_S) is Exit.OK
     assert copied.rows() == {"released": 2, "verified": 2}
 
 
 def test_as_soon_as_verified_asks_no_clock(copied: Refusing) -> None:
-    change_rows(copied, lambda row: replace(row, verified_at=(row.verified_at or 0) + 3600))
+    change_rows(copied, lambda row: row._replace(verified_at=(row.verified_at or 0) + 3600))
     assert copied.migrate(delete_after_s=0) is Exit.OK
     assert copied.rows() == {"released": 4}
 

@@ -162,8 +162,8 @@ def test_what_is_known_of_a_copy_decides_whether_it_may_be_looked_at(changes: di
         proven_run=5,
         fingerprint=fingerprint(letter(1)),
     )
-    assert _unfit(run, row, replace(row, **changes)) == reason
-    assert _unfit(run, replace(row, fingerprint=None), row) == "the message it is a duplicate of has other content"
+    assert _unfit(run, row, row._replace(**changes)) == reason
+    assert _unfit(run, row._replace(fingerprint=None), row) == "the message it is a duplicate of has other content"
 
 
 class Unsticky(MemoryMailbox):

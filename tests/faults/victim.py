@@ -167,12 +167,12 @@ def _claimed(outcome: Outcome, order: Order) -> Outcome:
     value = outcome.value
     match outcome.command:
         case OpenSource() if isinstance(value, SourceFacts):
-            return replace(outcome, value=replace(value, **order.source))
+            return outcome._replace(value=replace(value, **order.source))
         case OpenDest() if isinstance(value, DestFacts):
-            return replace(outcome, value=replace(value, **order.dest))
+            return outcome._replace(value=replace(value, **order.dest))
         case Append() if isinstance(value, tuple) and order.dest.get("has_uids") is False:
             kept = tuple(one if isinstance(one, MigrateError) else None for one in value)
-            return replace(outcome, value=kept)
+            return outcome._replace(value=kept)
     return outcome
 
 

@@ -70,15 +70,11 @@ def _sound() -> tuple[bytes, list[Any], Path]:
     state.record_listing(refs(*((b"uidl-%d" % number, 100 + number) for number in range(1, _MESSAGES + 1))))
     state.remember_mailbox(INBOX, MailboxMemory(7, 1, 300))
     rows = copy_all(state, *((state.row(number), mail(str(number))) for number in range(1, _MESSAGES)))
-    state.commit([(rows[0].__class__(**_fields(rows[0]) | {"stage": Stage.RELEASING}),)])
+    state.commit([(rows[0]._replace(stage=Stage.RELEASING),)])
     state.index(INBOX, [(uid, fingerprint(mail(str(uid))).key.index, uid) for uid in range(1000, 1010)])
     answers = _answers(state)
     state.close()
     return path.read_bytes(), answers, path
-
-
-def _fields(row: Any) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in row.__slots__}
 
 
 def _answers(state: State) -> list[Any]:

@@ -41,9 +41,9 @@ def _commit_later(self: transfer.Transfer, lane: int, batch: list[cases.Case]) -
 
     def without_commit(command: Any, handler: Any) -> None:
         if isinstance(command, Commit):
-            rows = [replace(row, stage=Stage.INTENDED) for row in command.rows]
+            rows = [row._replace(stage=Stage.INTENDED) for row in command.rows]
             for case, row in zip(batch, rows, strict=True):
-                case.work = replace(case.work, row=row)
+                case.work = case.work._replace(row=row)
             self._append(lane, batch)
             start(command, lambda outcome: None)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -62,8 +62,7 @@ def refs(*listed: tuple[bytes, int | None]) -> list[MessageRef]:
 
 
 def intended(row: Checkpoint, data: bytes, session: int = 1, uidnext: int = 1) -> Checkpoint:
-    return replace(
-        row,
+    return row._replace(
         stage=Stage.INTENDED,
         origin=Origin.COPIED,
         mailbox=INBOX,
@@ -78,14 +77,14 @@ def intended(row: Checkpoint, data: bytes, session: int = 1, uidnext: int = 1) -
 
 
 def verified(row: Checkpoint, at: int = 1000) -> Checkpoint:
-    return replace(row, stage=Stage.VERIFIED, proof="octets", verified_at=at, proven_run=1)
+    return row._replace(stage=Stage.VERIFIED, proof="octets", verified_at=at, proven_run=1)
 
 
 def copy_all(state: State, *rows: tuple[Checkpoint, bytes], session: int = 1) -> list[Checkpoint]:
     """The rows after three commits: intended, appended (uid = id + 100), verified."""
     stored = [intended(row, data, session) for row, data in rows]
     state.commit([tuple(stored)])
-    stored = [replace(row, stage=Stage.APPENDED, uid_dest=row.id + 100) for row in stored]
+    stored = [row._replace(stage=Stage.APPENDED, uid_dest=row.id + 100) for row in stored]
     state.commit([tuple(stored)])
     stored = [verified(row) for row in stored]
     state.commit([tuple(stored)])
@@ -128,7 +127,7 @@ class MiniEngine:
         elif row.fingerprint is not None:
             known = []
         if known:
-            keep = replace(known[0], uid=ref.uid, octets=ref.octets, fetched_session=session)
+            keep = known[0]._replace(uid=ref.uid, octets=ref.octets, fetched_session=session)
             matched.add(keep.id)
             state.bind(ref, known[0], row)
             state.commit([(keep,)])
@@ -137,7 +136,7 @@ class MiniEngine:
             row = state.split(ref, row)
         matched.add(row.id)
         self.uploads.append(data)
-        copy_all(state, (replace(row, octets=ref.octets), data), session=session)
+        copy_all(state, (row._replace(octets=ref.octets), data), session=session)
 
 
 def _all_work(state: State) -> Iterator[Work]:

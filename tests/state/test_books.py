@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,8 +51,7 @@ def refusal(state: State, *rows: Checkpoint) -> StateError:
 def test_a_row_comes_back_as_it_was_committed() -> None:
     state = listed(2)
     odd = Fingerprint(9, b"e" * 32, b"s" * 32, Oddity.NUL | Oddity.BARE_CR, fingerprint(b"x").key)
-    row = replace(
-        intended(state.row(1), b"x"),
+    row = intended(state.row(1), b"x")._replace(
         mailbox=ARCHIVE,
         fingerprint=odd,
         proof="octets, changed: NUL",
@@ -74,14 +72,14 @@ def test_a_row_comes_back_as_it_was_committed() -> None:
 def test_the_settled_and_the_munged_form_come_back_each_for_itself(settled: bytes | None, munged: bytes | None) -> None:
     state = listed(1)
     made = Fingerprint(9, b"e" * 32, settled, Oddity.EIGHT_BIT_HEADER, fingerprint(b"x").key, munged)
-    row = replace(intended(state.row(1), b"x"), fingerprint=made)
+    row = intended(state.row(1), b"x")._replace(fingerprint=made)
     state.commit([(row,)])
     assert state.row(1) == row
 
 
 def test_a_commit_takes_the_uidl_and_size_of_the_row() -> None:
     state = listed(1)
-    state.commit([(replace(state.row(1), uid=b"new", octets=99),)])
+    state.commit([(state.row(1)._replace(uid=b"new", octets=99),)])
     assert (state.row(1).uid, state.row(1).octets) == (b"new", 99)
 
 
@@ -91,15 +89,15 @@ def test_only_the_legal_transitions_are_taken(before: Stage, after: Stage) -> No
     state = listed(1)
     row = state.row(1)
     for stage in way_to(before):
-        row = replace(row, stage=stage)
+        row = row._replace(stage=stage)
         state.commit([(row,)])
     if after is before or after in TRANSITIONS[before]:
-        state.commit([(replace(row, stage=after),)])
+        state.commit([(row._replace(stage=after),)])
         assert state.row(1).stage is after
     else:
-        assert refusal(state, replace(row, stage=after)).exit is Exit.UNEXPECTED
+        assert refusal(state, row._replace(stage=after)).exit is Exit.UNEXPECTED
         assert state.row(1).stage is before
-        state.commit([(replace(row, reason="still usable"),)])
+        state.commit([(row._replace(reason="still usable"),)])
 
 
 def way_to(goal: Stage) -> list[Stage]:
@@ -112,7 +110,7 @@ def way_to(goal: Stage) -> list[Stage]:
 
 def test_a_refused_row_takes_its_whole_transaction_with_it() -> None:
     state = listed(2)
-    refusal(state, intended(state.row(1), b"a"), replace(state.row(2), stage=Stage.VERIFIED))
+    refusal(state, intended(state.row(1), b"a"), state.row(2)._replace(stage=Stage.VERIFIED))
     assert state.row(1).stage is Stage.LISTED
 
 
@@ -128,14 +126,14 @@ def test_two_rows_cannot_claim_one_uid() -> None:
     copy_all(state, (state.row(1), mail("a")))
     other = intended(state.row(2), mail("b"))
     state.commit([(other,)])
-    claim = replace(other, stage=Stage.APPENDED, uid_dest=101)
+    claim = other._replace(stage=Stage.APPENDED, uid_dest=101)
     assert refusal(state, claim).exit is Exit.UNEXPECTED
-    state.commit([(replace(claim, uidvalidity=8),)])  # another mailbox of the same name
+    state.commit([(claim._replace(uidvalidity=8),)])  # another mailbox of the same name
 
 
 def test_a_uid_needs_its_mailbox_and_uidvalidity() -> None:
     state = listed(1)
-    refusal(state, replace(state.row(1), stage=Stage.APPENDED, uid_dest=5))
+    refusal(state, state.row(1)._replace(stage=Stage.APPENDED, uid_dest=5))
 
 
 def test_nothing_is_deleted_that_went_further_than_listed(tmp_path: Path) -> None:
@@ -153,20 +151,20 @@ def test_nothing_is_deleted_that_went_further_than_listed(tmp_path: Path) -> Non
 def test_of_rows_that_claim_no_uid_the_proven_come_first_then_the_acknowledged() -> None:
     state = listed(7)
     rows = [intended(state.row(number), mail(str(number))) for number in range(1, 8)]
-    rows[6] = replace(rows[6], mailbox=ARCHIVE)
+    rows[6] = rows[6]._replace(mailbox=ARCHIVE)
     state.commit([tuple(rows)])
     state.commit(
         [
             (
-                replace(rows[1], stage=Stage.APPENDED),
-                replace(rows[2], stage=Stage.APPENDED, uid_dest=50),
-                replace(rows[3], stage=Stage.SET_ASIDE),
-                replace(rows[4], stage=Stage.APPENDED, origin=Origin.THERE),
-                replace(rows[5], stage=Stage.APPENDED),
+                rows[1]._replace(stage=Stage.APPENDED),
+                rows[2]._replace(stage=Stage.APPENDED, uid_dest=50),
+                rows[3]._replace(stage=Stage.SET_ASIDE),
+                rows[4]._replace(stage=Stage.APPENDED, origin=Origin.THERE),
+                rows[5]._replace(stage=Stage.APPENDED),
             )
         ]
     )
-    state.commit([(verified(replace(rows[5], stage=Stage.APPENDED)),)])
+    state.commit([(verified(rows[5]._replace(stage=Stage.APPENDED)),)])
     assert [row.id for row in state.unplaced(INBOX)] == [6, 2, 1, 4]
     assert [row.id for row in state.unplaced(ARCHIVE)] == [7]
     assert state.unplaced(MailboxName.parse("Nowhere")) == []
@@ -179,7 +177,7 @@ def test_of_rows_that_claim_no_uid_the_proven_come_first_then_the_acknowledged()
 def test_what_a_backup_lost_is_listed_again_where_the_source_lists_it() -> None:
     state = listed(5)
     copy_all(state, *((state.row(number), mail(str(number))) for number in range(1, 6)))
-    state.commit([(replace(state.row(3), uid_dest=None),)])  # renumbered, and not found again
+    state.commit([(state.row(3)._replace(uid_dest=None),)])  # renumbered, and not found again
     state.begin_session()
     state.record_listing(refs(*((b"u%d" % number, 10) for number in (1, 3, 4))))
 
@@ -199,8 +197,8 @@ def test_what_a_backup_lost_is_listed_again_where_the_source_lists_it() -> None:
 def test_a_lost_copy_that_was_there_before_us_and_one_whose_source_was_to_be_deleted_are_listed_again() -> None:
     state = listed(3)
     copy_all(state, *((state.row(number), mail(str(number))) for number in (1, 2)))
-    there = replace(intended(state.row(3), mail("3")), stage=Stage.DUPLICATE, origin=Origin.THERE, uid_dest=50)
-    state.commit([(there, replace(state.row(2), stage=Stage.RELEASING))])
+    there = intended(state.row(3), mail("3"))._replace(stage=Stage.DUPLICATE, origin=Origin.THERE, uid_dest=50)
+    state.commit([(there, state.row(2)._replace(stage=Stage.RELEASING))])
 
     assert state.list_again(INBOX, [50, 102]) == 2
 
@@ -214,7 +212,7 @@ def test_a_duplicate_goes_with_the_copy_that_it_shared() -> None:
     state = listed(4)
     copy_all(state, *((state.row(number), mail("same")) for number in (1, 2)))
     twins = [
-        replace(intended(state.row(number), mail("same")), stage=Stage.DUPLICATE, origin=Origin.TWIN, twin=twin)
+        intended(state.row(number), mail("same"))._replace(stage=Stage.DUPLICATE, origin=Origin.TWIN, twin=twin)
         for number, twin in ((3, 1), (4, 2))
     ]
     state.commit([tuple(twins)])
@@ -312,8 +310,8 @@ def test_candidates_are_rows_first_then_what_nobody_claims() -> None:
 def test_rows_without_a_mailbox_are_candidates_and_listed_ones_are_not() -> None:
     state = listed(2)
     a = mail("a")
-    state.commit([(replace(state.row(1), stage=Stage.SET_ASIDE, fingerprint=fingerprint(a)),)])
-    state.commit([(replace(state.row(2), fingerprint=fingerprint(a)),)])
+    state.commit([(state.row(1)._replace(stage=Stage.SET_ASIDE, fingerprint=fingerprint(a)),)])
+    state.commit([(state.row(2)._replace(fingerprint=fingerprint(a)),)])
     found = state.lookup(INBOX, [fingerprint(a).key.index])
     assert [one.row.id for one in found[fingerprint(a).key.index] if one.row] == [1]
 
@@ -321,9 +319,9 @@ def test_rows_without_a_mailbox_are_candidates_and_listed_ones_are_not() -> None
 def test_a_changed_uidvalidity_voids_every_uid_of_the_mailbox() -> None:
     state = listed(2)
     copy_all(state, (state.row(1), mail("a")))
-    elsewhere = replace(intended(state.row(2), mail("b")), mailbox=ARCHIVE)
+    elsewhere = intended(state.row(2), mail("b"))._replace(mailbox=ARCHIVE)
     state.commit([(elsewhere,)])
-    state.commit([(replace(elsewhere, stage=Stage.APPENDED, uid_dest=4),)])
+    state.commit([(elsewhere._replace(stage=Stage.APPENDED, uid_dest=4),)])
     state.index(INBOX, [(5, b"i" * 16, 10)])
     assert state.forget_uids(INBOX) == 1
     row = state.row(1)
@@ -348,20 +346,20 @@ def test_an_index_entry_that_changed_is_looked_at_again() -> None:
 def test_the_tally_names_every_part() -> None:
     state = listed(9)
     data = mail("a")
-    rows = [replace(intended(state.row(number), data), uid_dest=None) for number in range(1, 10)]
+    rows = [intended(state.row(number), data)._replace(uid_dest=None) for number in range(1, 10)]
     state.commit([(rows[0], rows[1], rows[2])])
-    state.commit([(replace(rows[1], stage=Stage.APPENDED), replace(rows[2], stage=Stage.APPENDED))])
-    state.commit([(replace(verified(replace(rows[2], stage=Stage.APPENDED)), proof="octets, changed: NUL"),)])
+    state.commit([(rows[1]._replace(stage=Stage.APPENDED), rows[2]._replace(stage=Stage.APPENDED))])
+    state.commit([(verified(rows[2]._replace(stage=Stage.APPENDED))._replace(proof="octets, changed: NUL"),)])
     ends = [
-        replace(rows[3], stage=Stage.DUPLICATE, origin=Origin.THERE),
-        replace(rows[4], stage=Stage.DUPLICATE, origin=Origin.TWIN, twin=1),
-        replace(rows[5], stage=Stage.SKIPPED, origin=None),
-        replace(rows[6], stage=Stage.SET_ASIDE),
-        replace(rows[7], stage=Stage.GONE),
+        rows[3]._replace(stage=Stage.DUPLICATE, origin=Origin.THERE),
+        rows[4]._replace(stage=Stage.DUPLICATE, origin=Origin.TWIN, twin=1),
+        rows[5]._replace(stage=Stage.SKIPPED, origin=None),
+        rows[6]._replace(stage=Stage.SET_ASIDE),
+        rows[7]._replace(stage=Stage.GONE),
     ]
     state.commit([tuple(ends)])
-    state.commit([(replace(ends[0], stage=Stage.RELEASING),)])
-    state.commit([(replace(ends[0], stage=Stage.RELEASED),)])
+    state.commit([(ends[0]._replace(stage=Stage.RELEASING),)])
+    state.commit([(ends[0]._replace(stage=Stage.RELEASED),)])
     tally = state.tally()
     assert (tally.listed, tally.copied, tally.there, tally.duplicate) == (9, 2, 1, 1)
     assert (tally.skipped, tally.set_aside, tally.gone, tally.open) == (1, 1, 1, 2)
@@ -377,7 +375,7 @@ STEP = st.tuples(st.integers(1, 4), st.sampled_from(list(Stage)), st.sampled_fro
 def test_the_books_always_balance(steps: list[tuple[int, Stage, Origin | None, int]]) -> None:
     state = listed(4)
     for number, stage, origin, uid in steps:
-        row = replace(intended(state.row(number), mail("a")), stage=stage, origin=origin, uid_dest=uid)
+        row = intended(state.row(number), mail("a"))._replace(stage=stage, origin=origin, uid_dest=uid)
         with suppress(StateError):
             state.commit([(row,)])
         tally = state.tally()

@@ -6,7 +6,6 @@ import os
 import random
 import shutil
 import sqlite3
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state.remember_mailbox(INBOX, MailboxMemory(7, 1, 300))
     state.remember_mailbox(MailboxName.parse("Archive"), MailboxMemory(8, 2, 3))
     copy_all(state, *((state.row(number), mail(str(number))) for number in range(1, 61)))
-    aside = tuple(replace(state.row(number), stage=Stage.SET_ASIDE, reason="too large") for number in range(61, 71))
+    aside = tuple(state.row(number)._replace(stage=Stage.SET_ASIDE, reason="too large") for number in range(61, 71))
     state.commit([aside])
     state.index(INBOX, [(uid, fingerprint(mail(str(uid))).key.index, uid) for uid in range(1000, 1200)])
     state.close()

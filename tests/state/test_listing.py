@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -105,7 +103,7 @@ def test_a_releasing_row_that_is_not_listed_any_more_was_released() -> None:
     play = engine()
     play.session([(b"a", A), (b"b", B)])
     rows = [play.state.row(1), play.state.row(2)]
-    play.state.commit([tuple(replace(row, stage=Stage.RELEASING) for row in rows)])
+    play.state.commit([tuple(row._replace(stage=Stage.RELEASING) for row in rows)])
     play.state.record_listing(refs((b"b", len(B))))
     assert play.state.mark_vanished() == 0
     assert stages(play.state) == [(b"a", Stage.RELEASED), (b"b", Stage.RELEASING)]
@@ -114,8 +112,8 @@ def test_a_releasing_row_that_is_not_listed_any_more_was_released() -> None:
 def test_a_released_message_that_shows_again_is_releasable_and_never_copied() -> None:
     play = engine()
     play.session([(b"a", A)])
-    play.state.commit([(replace(play.state.row(1), stage=Stage.RELEASING),)])
-    play.state.commit([(replace(play.state.row(1), stage=Stage.RELEASED),)])
+    play.state.commit([(play.state.row(1)._replace(stage=Stage.RELEASING),)])
+    play.state.commit([(play.state.row(1)._replace(stage=Stage.RELEASED),)])
     play.state.begin_session()
     play.state.record_listing(refs((b"a", len(A))))
     assert play.state.next_work(10, 0) == []
@@ -129,7 +127,7 @@ def test_a_spooled_message_is_work_without_the_listing() -> None:
     state.record_listing(refs((b"a", len(A))))
     row = state.row(1)
     state.spool(1, message(A))
-    state.commit([(replace(row, is_spooled=True, fingerprint=fingerprint(A)),)])
+    state.commit([(row._replace(is_spooled=True, fingerprint=fingerprint(A)),)])
     facts = state.record_listing([])
     assert facts.vanished_open == 0
     assert state.mark_vanished() == 0
@@ -142,7 +140,7 @@ def test_work_comes_in_pieces_by_id() -> None:
     state = memory_state()
     state.begin_session()
     state.record_listing(refs(*((b"u%d" % i, 10) for i in range(7))))
-    state.commit([(replace(state.row(3), stage=Stage.SET_ASIDE, reason="too large"),)])
+    state.commit([(state.row(3)._replace(stage=Stage.SET_ASIDE, reason="too large"),)])
     first = state.next_work(4, 0)
     rest = state.next_work(4, first[-1].row.id)
     assert [work.row.id for work in first + rest] == [1, 2, 3, 4, 5, 6, 7]
@@ -309,8 +307,8 @@ def test_a_duplicate_is_as_old_as_the_copy_that_serves_it() -> None:
     play = engine()
     play.session([(b"a", A)])
     play.state.record_listing(refs((b"a", len(A)), (b"b", len(A))))
-    twin = replace(
-        play.state.row(2), stage=Stage.DUPLICATE, origin=Origin.TWIN, twin=1, fingerprint=fingerprint(A), mailbox=INBOX
+    twin = play.state.row(2)._replace(
+        stage=Stage.DUPLICATE, origin=Origin.TWIN, twin=1, fingerprint=fingerprint(A), mailbox=INBOX
     )
     play.state.commit([(twin,)])
     assert [work.row.id for work in play.state.releasable(10, 0, 1000)] == [1, 2]
@@ -323,7 +321,7 @@ def test_retrieved_and_not_yet_safe_messages_are_named() -> None:
     state.record_listing(refs((b"a", 1), (b"b", 1), (b"c", 1), (b"d", 1)))
     state.commit([(intended(state.row(1), A, session), intended(state.row(2), B, session - 1))])
     copy_all(state, (state.row(3), C), session=session)
-    aside = replace(state.row(4), stage=Stage.SET_ASIDE, fetched_session=session, is_spooled=True)
+    aside = state.row(4)._replace(stage=Stage.SET_ASIDE, fetched_session=session, is_spooled=True)
     state.commit([(aside,)])
     assert [(work.row.id, work.ref) for work in state.retrieved_unsafe(session)] == [(1, MessageRef(b"a", 1, 1))]
 
@@ -348,7 +346,7 @@ def test_what_a_placeholder_kept_in_the_spool_goes_to_the_row_of_its_message() -
     state.record_listing(refs((b"x", 10)))
     row = state.row(3)
     state.spool(3, message(A))
-    row = replace(row, is_spooled=True, fingerprint=fingerprint(A))
+    row = row._replace(is_spooled=True, fingerprint=fingerprint(A))
     state.commit([(row,)])
     state.bind(MessageRef(b"x", 1, 10), keep, row)
     assert state.spooled(1).data == A

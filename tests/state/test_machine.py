@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -65,8 +63,8 @@ def test_the_table_of_legal_steps_is_the_one_that_was_decided() -> None:
 def test_the_file_takes_the_steps_that_were_decided_and_refuses_every_other(before: Stage, after: Stage) -> None:
     state = _begun()
     for stage in _way_to(before):
-        state.commit([(replace(state.row(1), stage=stage),)])
-    row = replace(state.row(1), stage=after)
+        state.commit([(state.row(1)._replace(stage=stage),)])
+    row = state.row(1)._replace(stage=after)
     if after is before or after in _decided()[before]:
         state.commit([(row,)])
         assert state.row(1).stage is after
@@ -88,9 +86,9 @@ def test_the_file_takes_the_steps_that_were_decided_and_refuses_every_other(befo
 )
 def test_whatever_writes_to_the_file_meets_the_guards(statement: str, why: str) -> None:
     state = _begun()
-    row = replace(state.row(2), stage=Stage.INTENDED, mailbox=INBOX, uidvalidity=7)
+    row = state.row(2)._replace(stage=Stage.INTENDED, mailbox=INBOX, uidvalidity=7)
     state.commit([(row,)])
-    claimed = replace(state.row(3), mailbox=INBOX, uidvalidity=7, uid_dest=5)
+    claimed = state.row(3)._replace(mailbox=INBOX, uidvalidity=7, uid_dest=5)
     state.commit([(claimed,)])
     with pytest.raises(StateError, match=why), state._db.transaction() as connection:
         connection.execute(statement)
@@ -136,8 +134,7 @@ class Steps(RuleBasedStateMachine):
         origin=st.none() | st.sampled_from(list(Origin)),
     )
     def step(self, number: int, stage: Stage, uid: int | None, origin: Origin | None) -> None:
-        row = replace(
-            self.model[number],
+        row = self.model[number]._replace(
             stage=stage,
             origin=origin,
             uid_dest=uid,
@@ -157,7 +154,7 @@ class Steps(RuleBasedStateMachine):
     @rule(stage=st.sampled_from(list(Stage)))
     def two_at_once(self, stage: Stage) -> None:
         """Either both are recorded or neither."""
-        rows = [replace(self.model[number], stage=stage) for number in ROWS[:2]]
+        rows = [self.model[number]._replace(stage=stage) for number in ROWS[:2]]
         try:
             self.state.commit([tuple(rows)])
         except StateError:
@@ -181,7 +178,7 @@ class Steps(RuleBasedStateMachine):
                 after = Stage.GONE
             elif not is_shown and row.stage is Stage.RELEASING:
                 after = Stage.RELEASED
-            self.model[number] = replace(row, stage=after)
+            self.model[number] = row._replace(stage=after)
 
     @precondition(lambda self: self.model)
     @rule()

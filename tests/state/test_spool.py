@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,13 +123,13 @@ def test_a_message_that_seemed_gone_and_was_kept_is_open_again(state: State, pat
 
 def test_what_is_verified_is_kept_no_longer(state: State, path: Path) -> None:
     state.spool(1, message(A))
-    row = replace(state.row(1), is_spooled=True, fingerprint=fingerprint(A))
+    row = state.row(1)._replace(is_spooled=True, fingerprint=fingerprint(A))
     state.commit([(row,)])
     [row] = copy_all(state, (row, A))
     state.close()
     state = file_state(path)
     assert len(names(path)) == 1  # the row says that it is needed
-    state.commit([(replace(row, is_spooled=False),)])
+    state.commit([(row._replace(is_spooled=False),)])
     state.close()
     state = file_state(path)
     assert names(path) == []

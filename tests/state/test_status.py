@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,7 +27,7 @@ def begun(path: Path) -> State:
     state.record_listing(refs((b"a", 5), (b"b\x1b[2J", 6), (b"c", 7)))
     state.remember_mailbox(INBOX, MailboxMemory(7, 1, 1))
     copy_all(state, (state.row(1), mail("a")))
-    state.commit([(replace(state.row(2), stage=Stage.SET_ASIDE, reason="refused\x07", attempts=2),)])
+    state.commit([(state.row(2)._replace(stage=Stage.SET_ASIDE, reason="refused\x07", attempts=2),)])
     return state
 
 
@@ -41,7 +40,7 @@ def test_the_summary_says_all_while_a_run_goes_on(path: Path) -> None:
         assert summary.tally == state.tally()
         assert summary.stages == {Stage.VERIFIED: 1, Stage.SET_ASIDE: 1, Stage.LISTED: 1}
         assert summary.mailboxes == (MailboxSummary(INBOX, 7, 1),)
-        state.commit([(replace(state.row(3), stage=Stage.SKIPPED),)])
+        state.commit([(state.row(3)._replace(stage=Stage.SKIPPED),)])
         assert reader.summary().tally.skipped == 1
         assert list(reader.problems()) == []
     state.close()
