@@ -106,9 +106,13 @@ class CloseSource(Command):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenDest(Command):
-    """Connects lane ``lane`` (a connection of its own), secures, logs in. Value: DestFacts."""
+    """Connects lane ``lane`` (a connection of its own), secures, logs in. Value: DestFacts.
+
+    ``asks_separator``: its names will be made of names of the source, so ``DestFacts.separator`` is wanted.
+    """
 
     lane: int
+    asks_separator: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,7 @@ class DestFacts:
     batch_count: int = 100
     batch_octets: int = 4 * 1024 * 1024
     lanes: int = 1  # connections that help, where a person asks for no number
+    separator: str = ""  # stands between the levels of a mailbox name, so in none of them; "": not asked, or none
 
 
 @dataclass(frozen=True, slots=True, eq=False)

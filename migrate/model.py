@@ -210,9 +210,8 @@ class Fingerprint(NamedTuple):
 class Message:
     """A message exactly as received: in memory, or in a temporary file when it is large.
 
-    ``header`` is the header block as received, up to and including the empty
-    line (cut at ``HEADER_LIMIT`` octets). ``flags``, ``internaldate`` and
-    ``mailbox`` are those of a source that keeps some. Who got a message with a ``path`` calls ``discard`` when done.
+    ``header`` is the header block as received, with the empty line (cut at ``HEADER_LIMIT`` octets). ``flags``,
+    ``internaldate`` and ``mailbox``: of a source that keeps some. Who got one with a ``path`` calls ``discard``.
     """
 
     octets: int
@@ -431,6 +430,7 @@ class Policy:
     mailbox: MailboxName = INBOX  # where messages go that come without a mailbox
     keeps_mailboxes: bool = False  # a message goes where it stood at the source,
     root: MailboxName | None = None  # below this, and what stood in INBOX in it
+    separator: str = ""  # what the destination writes between levels; in those of the source it becomes "_"
     dedupe: Dedupe = Dedupe.CONTENT
     mark: Mark = Mark.AUTO
     verify: Verify = Verify.SAMPLE

@@ -14,7 +14,6 @@ from ..commands import (
     CloseSource,
     ListSource,
     MailboxStatus,
-    OpenDest,
     OpenMailbox,
     OpenSource,
     SearchUids,
@@ -27,6 +26,7 @@ from ..rules.fidelity import compare
 from ..rules.place import places_of
 from .reading import Reading, on_sheet
 from .run import Run, Steps, Stopped
+from .session import open_destination
 from .walk import code_of, drop, passes, sentence
 
 FINDINGS = 1000  # asked of the sheet at once
@@ -68,9 +68,7 @@ def _take_released(run: Run) -> Steps[None]:
 
 def _one_pass(run: Run) -> Steps[None]:
     """Logs in at both ends before anything is read, so that a wrong password is known at once."""
-    run.dest = yield from run.do(OpenDest(0))
-    assert run.dest is not None
-    run.emit(Connected("destination", run.dest.greeting))
+    yield from open_destination(run)
     yield from open_to_read(run)
     refs = yield from run.do(ListSource())
     run.has_worked = True

@@ -20,18 +20,18 @@ from ..commands import (
     Commit,
     ListSource,
     MailboxMemory,
-    OpenDest,
     Outcome,
     Tally,
 )
 from ..errors import EXIT_PRECEDENCE, Exit, MigrateError, Retry, StateError, StoreError
-from ..events import Connected, Counting, Event, Finished, Notice, Scanned
+from ..events import Counting, Event, Finished, Notice, Scanned
 from ..model import MailboxName, Policy
 from ..rules.place import places_of
 from .audit import open_if_there, open_to_read
 from .cases import UPLOAD, Case, Decision, served_session
 from .recover import scan, settle
 from .run import Run, Steps, Stopped
+from .session import open_destination
 from .transfer import Transfer
 from .walk import code_of, drop, passes, sentence
 
@@ -81,9 +81,7 @@ def rebuild(policy: Policy, emit: Callable[[Event], None]) -> Steps[Exit]:
 def _one_pass(run: Run) -> Steps[None]:
     run.taken.clear()
     run.mailboxes.clear()
-    run.dest = yield from run.do(OpenDest(0))
-    assert run.dest is not None
-    run.emit(Connected("destination", run.dest.greeting))
+    yield from open_destination(run)
     yield from open_to_read(run)
     assert run.source is not None
     for mailbox in places_of(run.policy, run.source.mailboxes):

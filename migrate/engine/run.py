@@ -48,6 +48,7 @@ class Run:
     floors: dict[MailboxName, int] = field(default_factory=dict)  # MailboxMemory.floor of each
     taken: set[tuple[MailboxName, int]] = field(default_factory=set)  # uids adopted in this pass
     matched: set[int] = field(default_factory=set)  # rows that a message of the source session turned out to be
+    told: set[str] = field(default_factory=set)  # what a person has to read once, not in every session
     uses_spool: bool = False
     started: int = 0  # messages begun in this run, for --limit
     loose: int = (

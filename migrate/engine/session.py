@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..commands import ListingFacts, ListSource, OpenSource
+from ..commands import ListingFacts, ListSource, OpenDest, OpenSource
 from ..errors import Cause, Retry, StoreError, UsageError
 from ..events import Connected, Gone, Listed, Notice, Skipped
 from .run import Run, Steps
@@ -12,6 +12,15 @@ from .run import Run, Steps
 LONGEST_LOGIN_DELAY_S = 300
 BEFORE = "it was at the source before the baseline"
 ARE_COPIED = "are copied all the same: only their content will tell that they are not new"
+
+
+def open_destination(run: Run) -> Steps[None]:
+    """Opens the first lane. From now on the policy knows what the destination writes between folders."""
+    run.dest = yield from run.do(OpenDest(0, asks_separator=run.policy.keeps_mailboxes))
+    assert run.dest is not None
+    run.policy = replace(run.policy, separator=run.dest.separator)
+    run.emit(Connected("destination", run.dest.greeting))
+    run.lanes = (0,)
 
 
 def open_source(run: Run, *, may_release: bool) -> Steps[None]:

@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 from ..commands import CloseDest, CloseSource, OpenDest, OpenMailbox, Tally
 from ..errors import EXIT_PRECEDENCE, Cause, Exit, MailboxError, MigrateError, Retry, StateError, StoreError, UsageError
-from ..events import Connected, Event, Finished, Gone, Notice, Reconnecting
+from ..events import Event, Finished, Gone, Notice, Reconnecting
 from ..model import MailboxName, Policy, display
-from ..rules.place import places_of
+from ..rules.place import places_of, renamed
 from .plan import dry_run
 from .proof import prove_rest
 from .recover import NOT_SEEN_YET, claim, give_up, look_at, look_for_doubles, not_placed, recover, scan, settle
@@ -26,6 +26,7 @@ from .session import (
     may_list_again,
     may_quit,
     note_shown,
+    open_destination,
     open_source,
     shows_the_same,
     take_listing,
@@ -140,7 +141,7 @@ def _one_pass(run: Run) -> Steps[None]:
     run.uses_spool = False
     run.shown = None
     yield from check_baseline(run)
-    yield from _open_destination(run)
+    yield from open_destination(run)
     if run.policy.dry_run:
         yield from dry_run(run)
         return
@@ -152,13 +153,6 @@ def _one_pass(run: Run) -> Steps[None]:
         yield from look_for_doubles(run, mailbox)
     for lane in run.lanes:
         yield from run.do(CloseDest(lane))
-
-
-def _open_destination(run: Run) -> Steps[None]:
-    run.dest = yield from run.do(OpenDest(0))
-    assert run.dest is not None
-    run.emit(Connected("destination", run.dest.greeting))
-    run.lanes = (0,)
 
 
 def _open_lanes(run: Run, messages: int) -> Steps[None]:
@@ -212,6 +206,10 @@ def _look_at_others(run: Run) -> Steps[None]:
     if not run.policy.keeps_mailboxes:
         return
     told: set[str] = set()
+    for text in renamed(run.policy, run.source.mailboxes):
+        if text not in run.told:
+            run.told.add(text)
+            run.emit(Notice(text))
     for mailbox in places_of(run.policy, run.source.mailboxes):
         if mailbox in run.mailboxes:
             continue

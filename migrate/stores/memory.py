@@ -235,7 +235,9 @@ class MemoryServer:
         is_atomic: bool = True,
         append_limit: int | None = None,
         make_mailbox: Callable[[], MemoryMailbox] = MemoryMailbox,
+        separator: str = "",
     ) -> None:
+        self.separator = separator
         self.has_uids = has_uids  # UIDPLUS
         self.is_atomic = is_atomic  # MULTIAPPEND
         self.append_limit = append_limit
@@ -243,7 +245,7 @@ class MemoryServer:
         self.mailboxes: dict[MailboxName, MemoryMailbox] = {INBOX: make_mailbox()}
 
     def facts(self) -> DestFacts:
-        return DestFacts("memory", self.has_uids, self.is_atomic, self.append_limit)
+        return DestFacts("memory", self.has_uids, self.is_atomic, self.append_limit, separator=self.separator)
 
 
 class MemoryAppender(LocalSession):
@@ -280,6 +282,8 @@ class MemoryAppender(LocalSession):
         if command.mailbox not in self.server.mailboxes:
             if not command.create:
                 return None
+            if self.server.separator and self.server.separator in "".join(command.mailbox.levels):
+                raise MailboxError(f"{command.mailbox} cannot be a folder name")
             self.server.mailboxes[command.mailbox] = self.server.make_mailbox()
         return self.server.mailboxes[command.mailbox].status()
 

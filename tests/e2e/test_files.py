@@ -193,16 +193,29 @@ def test_what_is_no_mail_is_refused_with_what_it_was(desk: Desk) -> None:
     assert "there is no such file or directory" in ran.err
 
 
-def linked(root: Path, into: Path) -> Path:
-    """The same tree of links, without dots in names: they divide levels at the server of the tests."""
-    for path in (found for found in root.rglob("*") if found.is_file()):
-        *levels, name = path.relative_to(root).parts
-        if not name.endswith((".eml", ".emlx")):  # which give their mailbox no name
-            name = name.removesuffix(".mbox").replace(".", "_") + (".mbox" if name.endswith(".mbox") else "")
-        place = into.joinpath(*(level.replace(".", "_") for level in levels), name)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.symlink_to(path)
-    return into
+def test_a_folder_with_the_sign_that_divides_folders_at_the_server_gets_another_name_and_it_is_said(
+    desk: Desk,
+) -> None:
+    account = desk.files / "pop.example.org"
+    account.mkdir()
+    (account / "Inbox").write_bytes(stored(letter(1)))
+    (account / "2026.Q1").write_bytes(stored(letter(2)))
+    (account / "2026_Q1").write_bytes(stored(letter(3)) + stored(letter(2)))
+
+    ran = desk.migrate(desk.files)
+
+    assert (ran.code, ran.tally["copied"], ran.tally["duplicate"]) == (0, 3, 1)
+    assert desk.octets("pop_example_org.Inbox") == [letter(1)]
+    assert desk.octets("pop_example_org.2026_Q1") == [letter(2), letter(3)], "two folders are one there"
+    said = [event["text"] for event in ran.all("notice")]
+    assert len(said) == len(set(said)) == 3
+    assert (
+        'The folder "pop.example.org/2026.Q1" is "pop_example_org/2026_Q1" at the destination, which writes "." '
+        'between folders, together with "pop.example.org/2026_Q1".'
+    ) in said
+    again = desk.migrate(desk.files)
+    assert (again.code, again.all("copied")) == (0, [])
+    assert desk.run("verify", desk.files, desk.dest, "--dest-password", "env:NEW_PASSWORD").code == 0
 
 
 @pytest.mark.corpus
@@ -210,7 +223,7 @@ def linked(root: Path, into: Path) -> Path:
 def test_the_mail_files_of_the_corpus_go_into_an_account_and_the_second_run_sends_nothing(desk: Desk) -> None:
     copied = 0
     for name, messages, others in (("mbox", 426, 3), ("takeout", 102, 0), ("thunderbird/Mail", 70, 0), ("emlx", 17, 8)):
-        root = linked(CORPUS / "formats" / name, desk.files / name)
+        root = CORPUS / "formats" / name
         ran = desk.migrate(root, "--dedupe", "off", folder=name.partition("/")[0])
         assert (ran.tally["listed"], ran.tally["copied"]) == (messages + others, messages), name
         assert ran.code == (3 if others else 0), name

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from migrate.model import DateSource, Flags, InternalDate, MailboxName, Mark, Policy
-from migrate.rules.place import place
+from migrate.rules.place import place, place_of, places_of, renamed
 
 FETCHED_AT = 1_700_000_000.0
 
@@ -46,3 +47,37 @@ def test_what_the_source_keeps_goes_before_the_header(mark: Mark, names: str) ->
     assert str(placement.flags) == names
     assert placement.internaldate == date
     assert "dated as the source keeps it" in placement.why
+
+
+# --- folders ----------------------------------------------------------------------------------
+
+DOTTED = Policy(keeps_mailboxes=True, separator=".")
+
+
+@pytest.mark.parametrize(
+    ("levels", "root", "want"),
+    [
+        (("pop.example.org", "Sent"), (), ("pop_example_org", "Sent")),
+        (("pop.example.org",), ("Old.Mail",), ("Old.Mail", "pop_example_org")),
+        (("Sent", "2026"), (), ("Sent", "2026")),
+        (("Sent/2026",), (), ("Sent/2026",)),
+        (("INBOX",), ("Old.Mail",), ("Old.Mail",)),
+        (("INBOX", "1.2.3"), (), ("INBOX", "1_2_3")),
+    ],
+)
+def test_a_level_with_the_sign_that_divides_levels_gets_another_sign(
+    levels: tuple[str, ...], root: tuple[str, ...], want: tuple[str, ...]
+) -> None:
+    policy = replace(DOTTED, root=MailboxName(root) if root else None)
+    assert place_of(policy, MailboxName(levels)).levels == want, "but what a person named stays as it is"
+
+
+def test_a_person_reads_of_every_folder_that_cannot_have_its_name_and_of_none_else() -> None:
+    names = [None, MailboxName(("A.B",)), MailboxName(("A_B",)), MailboxName(("A", "B")), MailboxName(("c.d", "e"))]
+    assert list(renamed(DOTTED, names)) == [
+        'The folder "A.B" is "A_B" at the destination, which writes "." between folders, together with "A_B".',
+        'The folder "c.d/e" is "c_d/e" at the destination, which writes "." between folders.',
+    ]
+    assert len(places_of(DOTTED, names)) == 4, "two are one folder there"
+    assert list(renamed(replace(DOTTED, separator="/"), names)) == []
+    assert list(renamed(replace(DOTTED, keeps_mailboxes=False), names)) == []

@@ -75,6 +75,20 @@ def test_names_are_written_as_the_server_wants_them(home: str, levels: tuple[str
     assert outcome.value.uidvalidity == 7
 
 
+@pytest.mark.parametrize(
+    ("home", "want"),
+    [(namespace("INBOX.", '"."'), "."), (namespace("", "NIL"), ""), (namespace(""), "/")],
+)
+def test_what_stands_between_levels_is_asked_where_names_come_from_the_source(home: str, want: str) -> None:
+    rig = Rig(LOGIN % "NAMESPACE" + home + select("INBOX"))
+    opened, _ = play(rig.session, OpenDest(0, asks_separator=True), OpenMailbox(0, INBOX, create=False))
+    assert opened.value.separator == want
+    assert rig.script.left == []
+    rig = Rig(LOGIN % "NAMESPACE" + select("INBOX"))
+    opened, _ = play(rig.session, OpenDest(0), OpenMailbox(0, INBOX, create=False))
+    assert (opened.value.separator, rig.script.left) == ("", [])
+
+
 def test_inbox_needs_no_search() -> None:
     assert opens(select("INBOX"), "inbox").value.uidnext == 1
 

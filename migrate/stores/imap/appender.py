@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from ...commands import (
     Append,
     CloseDest,
     Command,
+    DestFacts,
     FetchHeaders,
     MailboxStatus,
     OpenDest,
@@ -59,7 +61,7 @@ class ImapAppender(ImapSession):
     def _begin(self, command: Command) -> Job | None:
         match command:
             case OpenDest():
-                self._outcomes.append(Outcome(command, self._open().facts))
+                self._outcomes.append(Outcome(command, self._open_dest(asks_separator=command.asks_separator)))
                 return None
             case CloseDest():
                 self._log_out()
@@ -84,6 +86,12 @@ class ImapAppender(ImapSession):
                 return ReadBackJob(self._lane, command.uids, command.digester)
             case _:
                 raise TypeError(f"{type(self).__name__} does not know {type(command).__name__}")
+
+    def _open_dest(self, *, asks_separator: bool) -> DestFacts:
+        facts = self._open().facts
+        assert self._mailboxes is not None
+        # A round trip, which a run into one folder that a person has named does without.
+        return replace(facts, separator=self._mailboxes.separator()) if asks_separator else facts
 
     # Selecting -----------------------------------------------------------------------------
     def _select(self, mailbox: MailboxName, *, create: bool) -> MailboxStatus | None:

@@ -51,6 +51,10 @@ class Mailboxes:
         self._client.folder_encode = False  # names are ours: one that cannot be decoded must not hide the others
         self._home: tuple[str, str | None] | None = None  # prefix and delimiter of the personal namespace
 
+    def separator(self) -> str:
+        """What stands between the levels of a name; "" where the server has no levels."""
+        return self._home_namespace()[1] or ""
+
     def open(self, mailbox: MailboxName, *, create: bool) -> Selected | None:
         """The mailbox, selected; None when it is not there and shall not be made. MailboxError when it cannot be."""
         name = self._find(mailbox)
