@@ -31,9 +31,15 @@ ROOMS: list[tuple[str, str]] = [
     ("stores.memory", "model errors commands stores.base"),
     ("stores.disk", "model errors"),
     ("stores.record", "model"),
+    ("stores.zstd", ""),
+    ("stores.dirnames", "model errors"),
     ("stores.lock", "model errors commands stores.base"),
     ("stores.lost", "stores.base"),
-    ("stores", "+ model errors commands wire stores.base stores.net stores.disk stores.record stores.lock stores.lost"),
+    (
+        "stores",
+        "+ model errors commands wire stores.base stores.net stores.disk stores.record stores.lock stores.lost stores.zstd"
+        " stores.dirnames",
+    ),
     ("state", ". model errors commands recount"),
     ("engine", ". model errors events commands recount rules"),
     (
@@ -48,15 +54,15 @@ ROOMS: list[tuple[str, str]] = [
 
 # Third parties: where alone each may be imported. What is not named here may not be imported at all.
 THIRD_PARTIES: dict[str, str] = {
-    "imapclient": "stores.imap stores.maildir",
+    "imapclient": "stores.imap stores.dirnames",
     "truststore": "stores.net",
     "xxhash": "rules.dedupe",
     "dateutil": "rules.dates",
     "platformdirs": "config cli",
     "keyring": "config",
     "tqdm": "cli",
-    "backports": "stores.mbox",  # zstd, which Python has from 3.14 on
-    "compression": "stores.mbox",
+    "backports": "stores.zstd",  # which Python has from 3.14 on
+    "compression": "stores.zstd",
     "pyrage": "stores.mbox.age",
 }
 

@@ -19,9 +19,9 @@ from migrate.errors import Cause, Exit, MailboxError, MessageError, Retry, Store
 from migrate.events import Checked, Counting, Event, ServedBack
 from migrate.model import INBOX, MEMORY_LIMIT, Endpoint, MailboxName, Message, MessageRef, Protocol, Tls
 from migrate.rules.dedupe import Digester, fingerprint
+from migrate.stores.dirnames import directory_of, mailbox_of
 from migrate.stores.lock import run_lock
 from migrate.stores.maildir import MaildirReader, find_lost
-from migrate.stores.maildir.names import directory_of, mailbox_of
 from tests.conftest import CORPUS
 from tests.support.mailgen import generate
 

@@ -11,12 +11,12 @@ from ...model import BLOCK, display
 from ...wire.maildir import message_lines
 from .. import disk
 from ..base import DAMAGED, STEP, UNFINISHED, Finding, Proof, Step, Sum, watched
+from ..dirnames import directories_below
 from ..lock import patient_lock
 from ..lost import Gone, Lost, Missing
 from .files import Files
 from .folder import LOCK
 from .index import INDEX, Entry, Index, Kind, lengths
-from .names import directories_below
 
 MISSING = "missing: another program removed it, or moved it to another folder"
 

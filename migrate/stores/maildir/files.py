@@ -11,8 +11,8 @@ from typing import IO, NamedTuple
 from ...model import BLOCK
 from ...wire.maildir import message_lines, unique_of
 from ...wire.mbox import foreign_note, survey
+from ..dirnames import parts_of
 from .index import Entry
-from .names import parts_of
 
 LOOKS = 10  # at a directory that does not stand still
 

@@ -20,10 +20,10 @@ from ...errors import MailboxError
 from ...model import BLOCK, INBOX, MailboxName, display
 from ...wire.maildir import unique_of
 from .. import disk
+from ..dirnames import MESSAGES, PARTS, directory_of, parts_of
 from .files import Files
 from .index import INDEX, Entry, Guest, Head, Index, Kind, Record
 from .keywords import clear_lock
-from .names import MESSAGES, PARTS, directory_of, parts_of
 
 LOCK = "popferry.lock"
 FOLDER = "maildirfolder"  # says that this is no account of its own (Maildir++)

@@ -16,12 +16,12 @@ from ...model import DateSource, Flags, InternalDate, MailboxName, Message, Mess
 from ...wire.maildir import LETTERED, flags_of, letters_of, size_of
 from .. import disk
 from ..base import beginning, collected
+from ..dirnames import directories_below, mailbox_of
 from ..lock import WAIT_S, PatientSession, run_lock
 from .files import Files, Opened, blocks
 from .folder import LOCK
 from .index import INDEX, Entry, Index, Kind
 from .keywords import keywords_of
-from .names import directories_below, mailbox_of
 
 Wanted = Callable[[bytes, datetime | None], bool]
 

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, ClassVar
 from ...errors import Cause, Retry, StoreError
 from ...model import BLOCK, display
 from .. import disk
+from ..zstd import HINT, zstd
 
 SUFFIX = ".zst"
 FRAME = 4 * 1024 * 1024
@@ -33,20 +34,12 @@ _SKIPPABLE, _SEEKABLE = 0x184D2A5E, 0x8F92EAB1
 _HEAD, _ENTRY, _FOOT = struct.Struct("<II"), struct.Struct("<II"), struct.Struct("<IBI")
 
 
-def zstd(path: Path) -> Any:
+def library_for(path: Path) -> Any:
     """The library. StoreError where there is none."""
-    try:
-        import compression.zstd as library  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        try:
-            import backports.zstd as library
-        except ImportError:
-            raise StoreError(
-                f"{display(str(path), 1000)}: the library for zstd is not installed",
-                cause=Cause.UNUSABLE,
-                retry=Retry.NEVER,
-                hint='Install it with: pip install "popferry[zstd]"',
-            ) from None
+    library = zstd()
+    if library is None:
+        what = f"{display(str(path), 1000)}: the library for zstd is not installed"
+        raise StoreError(what, cause=Cause.UNUSABLE, retry=Retry.NEVER, hint=HINT)
     return library
 
 
@@ -89,7 +82,7 @@ class Packed:
         return last[2]
 
     def _decompressed(self, at: int) -> bytes:
-        library = zstd(self.path)
+        library = library_for(self.path)
         with self._open() as stream:
             frame = _octets(stream, self._places[at], self._places[at + 1])
         wanted = self._offsets[at + 1] - self._offsets[at]
@@ -125,7 +118,7 @@ class Packed:
 
     def _frames(self) -> list[tuple[int, int]]:
         """The same of the whole frames at the beginning of a file that lost its end."""
-        library = zstd(self.path)
+        library = library_for(self.path)
         found: list[tuple[int, int]] = []
         with self._open() as stream:
             place, size = 0, stream.seek(0, os.SEEK_END)
@@ -150,7 +143,7 @@ def _octets(stream: BinaryIO, start: int, end: int) -> bytes:
 
 def pack(path: Path, target: Path) -> None:
     """Writes what the file holds into ``target``, compressed and durable. FileExistsError where that is there."""
-    library = zstd(path)
+    library = library_for(path)
     options = {library.CompressionParameter.compression_level: LEVEL, library.CompressionParameter.checksum_flag: 1}
     table = b""
     count = 0

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ...errors import MailboxError
-from ...model import INBOX, MailboxName, display
+from ..errors import MailboxError
+from ..model import INBOX, MailboxName, display
 
 MESSAGES = ("new", "cur")  # in the order in which a file moves
 PARTS = (*MESSAGES, "tmp")
@@ -40,10 +40,15 @@ def directory_of(root: Path, mailbox: MailboxName) -> Path:
 
 def mailbox_of(relative: Path) -> MailboxName:
     """The mailbox of a directory below the root."""
+    return MailboxName(levels_of(relative.parts) or INBOX.levels)
+
+
+def levels_of(parts: Iterable[str]) -> tuple[str, ...]:
+    """The levels of a mailbox, by the directories that lead to it."""
     levels: list[str] = []
-    for part in relative.parts:
+    for part in parts:
         levels += part[1:].split(".") if part.startswith(".") else [part]
-    return MailboxName(tuple(_decoded(level) for level in levels if level) or INBOX.levels)
+    return tuple(_decoded(level) for level in levels if level)
 
 
 def directories_below(root: Path) -> Iterator[Path]:
