@@ -37,8 +37,8 @@ ROOMS: list[tuple[str, str]] = [
     ("stores.lost", "stores.base"),
     (
         "stores",
-        "+ model errors commands wire stores.base stores.net stores.disk stores.record stores.lock stores.lost stores.zstd"
-        " stores.dirnames",
+        "+ model errors commands wire stores.base stores.net stores.disk stores.record stores.lock stores.lost"
+        " stores.zstd stores.dirnames",
     ),
     ("state", ". model errors commands recount"),
     ("engine", ". model errors events commands recount rules"),

@@ -48,7 +48,7 @@ endpoints:
   mbox:/home/alice/mail                      a directory of mbox files, with an index beside each: a backup
   maildir:/home/alice/Maildir                a Maildir with its folders, of whatever program
   ~/Mail/old.mbox                            as a source, a path: mail files that any program wrote (mbox, .eml,
-                                             .emlx), one or a directory of them; they are only read
+                                             .emlx, Maildir; zip and tar with them), one or a directory of them
 An @ in a user name is written as it is: pop3s://alice@example.org@pop.example.org
 
 passwords:

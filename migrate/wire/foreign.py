@@ -67,6 +67,23 @@ def begins_header(octets: bytes) -> bool:
     return _FIELD.match(head) is not None and _ANY_MAIL_FIELD.search(header) is not None
 
 
+def ends_in_cr(octets: bytes) -> bool:
+    """Whether the lines of a file that begins so end in CR alone, as classic Mac OS wrote them (Eudora).
+
+    In so many octets there is no LF, and read with LF in place of each CR they begin a mail or an mbox file.
+    """
+    if b"\r" not in octets or b"\n" in octets:
+        return False
+    text = octets.replace(b"\r", b"\n")
+    return begins_header(text) or has_messages(text)
+
+
+def has_messages(octets: bytes) -> bool:
+    """Whether a message of an mbox file begins in them."""
+    separators = Separators()
+    return any(is_beginning for is_beginning, _ in (*separators.update(octets), *separators.finish()))
+
+
 class Separators:
     """Cuts an mbox file into messages, in octets given in blocks cut anywhere. A piece that begins one says so.
 

@@ -14,7 +14,7 @@ from migrate.rules.dedupe import Digester
 from migrate.stores.files import FilesReader
 from tests.stores.contract import octets_of, play
 
-_NAMES = ("old", "old.mbox", "1.eml", "1.emlx", "1.partial.emlx", "old.mbox.gz", "12")
+_NAMES = ("old", "old.mbox", "1.eml", "1.emlx", "1.partial.emlx", "old.mbox.gz", "12", "1.zip", "1.tar", "1.tgz")
 
 
 def mail_file(data: bytes) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
+import tarfile
+import zipfile
 
 # The first octets are choices (commands, cuts), as each target takes them.
 POP3 = (
@@ -99,6 +102,30 @@ _MBOX = (
     b"From - Thu Feb 12 10:11:12 2015\r\nX-Mozilla-Status: 0009\r\n\r\nText\r\n\r\n"
     b"From \r\nSubject: y\r\n\r\n>>From me\r\n"
 )
+_PARTIAL = (
+    b"200\nContent-Type: multipart/mixed; boundary=a\n\n--a\nContent-Transfer-Encoding: base64\n"
+    b"X-Apple-Content-Length: 8\n\n\n--a\nContent-Type: multipart/x; boundary=b\n\n--b\n\nText\n--b--\n--a--\n"
+)
+
+
+def _zip(method: int) -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", method) as archive:
+        archive.writestr("Mail/old.mbox", _MBOX)
+        archive.writestr("cur/1:2,S", b"Subject: z\n\nText\n")
+    return target.getvalue()
+
+
+def _tar() -> bytes:
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as archive:
+        for name, octets in (("x" * 120 + "/old.mbox", _MBOX), ("cur/1:2,S", b"Subject: z\n\nText\n")):
+            info = tarfile.TarInfo(name)
+            info.size = len(octets)
+            archive.addfile(info, io.BytesIO(octets))
+    return target.getvalue()
+
+
 MAIL_FILE = (
     b"\0" + _MBOX,
     b"\1" + _MBOX * 3 + b'\0index\0{"version":3.1,"uid_validity":5,"messages":[{"uid":1,"offset":0,"flags":["Seen"]}]}',
@@ -106,4 +133,9 @@ MAIL_FILE = (
     b"\0030000000021\nSubject: x\n\nText\n\n<?xml version='1.0'?>\n<!DOCTYPE plist><plist><dict><key>flags</key>"
     b"<integer>5</integer><key>date-received</key><real>1555588849.0</real></dict></plist>",
     b"\5" + gzip.compress(_MBOX),
+    b"\1" + _MBOX.replace(b"\r", b"").replace(b"\n", b"\r"),
+    b"\4" + _PARTIAL,
+    *(bytes((7,)) + octets for octets in (_zip(zipfile.ZIP_STORED), _zip(zipfile.ZIP_DEFLATED))),
+    b"\x08" + _tar(),
+    b"\x09" + gzip.compress(_tar()),
 )

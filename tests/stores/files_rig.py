@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import mailbox
 import re
+import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from migrate.model import Message, MessageRef
 from migrate.rules.dedupe import Digester
 from migrate.stores.base import Session
 from migrate.stores.files import FilesReader
+from migrate.stores.zstd import zstd
 
 from .contract import octets_of, value
 
@@ -47,6 +51,20 @@ def emlx(octets: bytes, *, flags: int = 0, received: int = 0, count: int | None 
         f"\t<key>flags</key>\n\t<integer>{flags}</integer>\n</dict>\n</plist>\n"
     )
     return b"%-10d\n" % (len(text) if count is None else count) + text + plist.encode()
+
+
+def lzip(octets: bytes) -> bytes:
+    """The octets as the program lzip packs them."""
+    options = {"id": lzma.FILTER_LZMA1, "dict_size": 1 << 20, "lc": 3, "lp": 0, "pb": 2}
+    packed = lzma.compress(octets, lzma.FORMAT_RAW, filters=[options])
+    trailer = struct.pack("<IQQ", zlib.crc32(octets), len(octets), len(packed) + 26)
+    return b"LZIP\x01\x14" + packed + trailer
+
+
+def zstd_compress(octets: bytes) -> bytes:
+    library = zstd()
+    packed: bytes = library.compress(octets, options={library.CompressionParameter.checksum_flag: 1})
+    return packed
 
 
 class Read:

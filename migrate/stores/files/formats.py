@@ -8,8 +8,9 @@ from datetime import datetime
 from enum import Enum
 
 from ...model import DateSource, Flags, InternalDate, display
-from ...wire.foreign import BOM, Quoting, Separators, begins_header
+from ...wire.foreign import BOM, Quoting, begins_header, has_messages
 from ...wire.mbox import FROM
+from ...wire.tar import is_tar
 from .gauge import Gauge
 from .stream import Stream
 
@@ -20,6 +21,8 @@ class Kind(Enum):
     MBOX = "mbox"
     LETTER = "letter"  # one message: .eml, a file of an MH folder
     EMLX = "emlx"
+    ZIP = "zip"
+    TAR = "tar"
     EMPTY = "empty"
     OUTLOOK = "outlook"  # mail, and not readable here
     OTHER = "other"
@@ -51,15 +54,14 @@ Scan = Iterator[Found | Told | None]  # None: nothing yet, a good moment to do s
 
 # What the first octets of a file that holds no mail we can read make it.
 _OTHERS = {
-    b"PK\x03\x04": "a zip archive; unpack it first",
-    b"LZIP": "compressed with lzip; unpack it first",
-    b"\x28\xb5\x2f\xfd": "compressed with zstd; unpack it first",
     b"age-encryption.org/v1": "encrypted with age; decrypt it first (age -d)",
     b"7z\xbc\xaf\x27\x1c": "a 7z archive; unpack it first",
+    b"Rar!\x1a\x07": "a RAR archive; unpack it first",
     b"\xd0\xcf\x11\xe0": "an Office file",
     b"SQLite format 3": "a database",
 }
-_TAR_AT = 257
+_HEADER_OCTETS = 512
+_ZIPS = (b"PK\x03\x04", b"PK\x05\x06")
 
 
 def kind_of(name: str, head: bytes) -> tuple[Kind, str]:
@@ -68,14 +70,20 @@ def kind_of(name: str, head: bytes) -> tuple[Kind, str]:
     text = head.removeprefix(BOM).lstrip(b" \t\r\n")
     if lower.endswith(".emlx"):
         return Kind.EMLX, ""
+    if head.startswith(_ZIPS):
+        return Kind.ZIP, ""
+    if is_tar(head):
+        return Kind.TAR, ""
+    if lower.endswith((".zip", ".tar")) and b"\0" in head[:_HEADER_OCTETS]:
+        return Kind(lower[-3:]), ""  # a disk may have lost the beginning
     if not text:
         return Kind.EMPTY, ""
-    if text.startswith(FROM) and _has_messages(head):
+    if text.startswith(FROM) and has_messages(head):
         return Kind.MBOX, ""
     if lower.endswith(".eml") or begins_header(head):
         return Kind.LETTER, ""
     # A disk may have lost the beginning of an mbox file: what stands behind it is read.
-    if lower.endswith(MBOX_SUFFIXES) or _has_messages(head):
+    if lower.endswith(MBOX_SUFFIXES) or has_messages(head):
         return Kind.MBOX, ""
     if head.startswith(b"!BDN"):
         return Kind.OUTLOOK, "an Outlook data file; readpst makes mbox files of it"
@@ -84,15 +92,8 @@ def kind_of(name: str, head: bytes) -> tuple[Kind, str]:
     for magic, what in _OTHERS.items():
         if head.startswith(magic):
             return Kind.OTHER, what
-    if head[_TAR_AT : _TAR_AT + 5] == b"ustar":
-        return Kind.OTHER, "a tar archive; unpack it first"
     first = display(text[:40].splitlines()[0])
     return Kind.OTHER, f'no mail: expected a From_ line or the header of a message, found "{first}"'
-
-
-def _has_messages(head: bytes) -> bool:
-    separators = Separators()
-    return any(is_beginning for is_beginning, _ in (*separators.update(head), *separators.finish()))
 
 
 def letter(stream: Stream) -> Scan:

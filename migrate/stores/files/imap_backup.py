@@ -13,6 +13,7 @@ from typing import Any
 from ...model import SYSTEM_FLAGS, Flags, is_keyword
 
 SUFFIX = ".imap"
+INDEX_OCTETS = 256 * 1024 * 1024  # of one that is read
 # \Deleted is left out as everywhere, and \Recent is the server's.
 _SYSTEM = {flag[1:].lower(): flag for flag in SYSTEM_FLAGS if flag != "\\Deleted"}
 _DROPPED = ("deleted", "recent")
@@ -24,7 +25,7 @@ def index_of(path: Path) -> Path:
     return path.with_suffix(SUFFIX)
 
 
-def read_flags(path: Path) -> dict[int, Flags] | None:
+def read_flags(octets: bytes) -> dict[int, Flags] | None:
     """The flags of each message, by the offset of its From_ line; None where this is no index that can be read."""
     kept: dict[frozenset[str], Flags] = {}
     flags: dict[int, Flags] = {}
@@ -38,9 +39,8 @@ def read_flags(path: Path) -> dict[int, Flags] | None:
         return one
 
     try:
-        with path.open("rb") as stream:
-            index = json.load(stream, object_hook=take)
-    except (OSError, ValueError, RecursionError):
+        index = json.loads(octets, object_hook=take)
+    except (ValueError, RecursionError):
         return None
     return flags if isinstance(index, dict) and "uid_validity" in index else None
 

@@ -53,6 +53,7 @@ class Listing(Sequence[MessageRef]):
         self._flags: dict[int, Flags] = {}
         self._faults: dict[int, str] = {}
         self._number: dict[int, int] = {}  # of those that are not the first of their digest
+        self._paths: dict[str, int] = {}  # of what cannot be read
         self._seen: dict[MailboxName | None, set[bytes]] = {}
         self._repeats: dict[tuple[MailboxName | None, bytes], int] = {}
 
@@ -77,6 +78,10 @@ class Listing(Sequence[MessageRef]):
         """Something of the file that cannot be read."""
         if len(self) and self._file[-1] == len(self._files) - 1 and len(self) - 1 in self._faults:
             return  # one name for a file is enough
+        path = self._files[-1][0].path
+        self._paths[path] = self._paths.get(path, 0) + 1
+        if self._paths[path] > 1:
+            self._number[len(self)] = self._paths[path]  # an archive may have two members of one name
         self._faults[len(self)] = what
         self._add(0, 0, 0, bytes(DIGEST_OCTETS), Quoting.UNKNOWN, None)
 
@@ -84,6 +89,7 @@ class Listing(Sequence[MessageRef]):
         """Nothing more is added."""
         self._seen.clear()
         self._repeats.clear()
+        self._paths.clear()
 
     def _add(
         self, start: int, end: int, octets: int, digest: bytes, quoting: Quoting, date: InternalDate | None
@@ -137,9 +143,9 @@ class Listing(Sequence[MessageRef]):
 
     def _ref(self, at: int) -> MessageRef:
         file, mailbox = self._files[self._file[at]]
+        number = b";%d" % self._number[at] if at in self._number else b""
         if at in self._faults:
             name = file.path.encode("utf-8", "surrogateescape")
-            return MessageRef(b"unreadable;" + name, at + 1, None, is_fault=True)
+            return MessageRef(b"unreadable;" + name + number, at + 1, None, is_fault=True)
         where = b"" if mailbox is None else str(mailbox).encode()
-        number = b";%d" % self._number[at] if at in self._number else b""
         return MessageRef(b"%b;%b%b" % (where, self._digest(at).hex().encode(), number), at + 1, self._octets[at])

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ...model import DateSource, Flags, InternalDate
 from ...wire.foreign import BOM, Quoting, Separators, begins_header, is_expunged, quoting_of
@@ -137,7 +136,7 @@ def _settled(stream: Stream) -> Iterator[_Segment | None]:
     """The messages: segments, or several of them as one where the first has a Content-Length that reaches exactly
     to the end of the last, since mboxcl2 quotes nothing. A length that does not is passed over."""
     pending: deque[_Segment] = deque()
-    with closing(_Again(stream.path)) as again:
+    with closing(_Again(stream)) as again:
         for segment in _segments(stream):
             if segment is None:
                 yield None
@@ -165,13 +164,13 @@ def _settle(stream: Stream, again: _Again, pending: deque[_Segment], *, is_last:
 class _Again:
     """The same file, read a second time where messages are joined: ever further on, so that none is unpacked twice."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, first: Stream) -> None:
+        self._first = first
         self._stream: Stream | None = None
 
     def joined(self, segment: _Segment, end: int) -> _Segment:
         """The segment with what its Content-Length says to be its own."""
-        self._stream = self._stream or Stream(self._path)
+        self._stream = self._stream or self._first.again()
         gauge = Gauge()
         for block in self._stream.blocks(segment.start, end):
             gauge.update(block)

@@ -5,30 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from ...commands import CloseSource, Command, Digest, Fetch, ListSource, OpenSource, Outcome, SourceFacts
 from ...errors import Cause, MessageError, Retry, StoreError
-from ...model import DateSource, Message, MessageRef, display
-from ...wire.foreign import Quoting, original
+from ...model import Message, MessageRef, display
+from ...wire.foreign import original
 from ..base import LocalSession, collected, watched
 from ..disk import translated
-from . import imap_backup
-from .apple import emlx, partial_note
-from .formats import Found, Kind, Scan, Told, kind_of, letter
+from .apple import Restored
 from .gauge import Gauge
+from .lister import WHAT_IT_READS, Lister, Wanted
 from .listing import Listing
-from .mboxes import mbox
-from .stream import Stream, unpacked_name
-from .tree import File, mailbox_of, walk
-
-Wanted = Callable[[bytes, datetime | None], bool]
+from .octets import Damaged
+from .opening import Opener
+from .stream import Stream
+from .tree import File, walk
 
 SLICE_S = 0.2  # so long a turn reads before it gives the loop back
-OTHERS_NAMED = 20  # files without mail that are named, each
 
 
 @dataclass(slots=True)
@@ -66,6 +62,7 @@ class FilesReader(LocalSession):
         self._wanted = wanted
         self._shelf = shelf or Shelf()
         self._monotonic = monotonic
+        self._opener = Opener(root)
         self._listing = Listing()
         self._scan: Iterator[None] | None = None
         self._stream: Stream | None = None  # the one that was read last: the next message stands in it too, mostly
@@ -104,6 +101,7 @@ class FilesReader(LocalSession):
         self._listing = Listing()
         self._scan = None
         self._close_stream()
+        self._opener.close()
 
     # --- listing ----------------------------------------------------------------------------
 
@@ -138,82 +136,18 @@ class FilesReader(LocalSession):
         seen = sha256()
         for file in walk(self._root):
             files.append(file)
-            seen.update(repr((file.path, file.stat)).encode("utf-8", "surrogateescape"))
+            seen.update(repr(file).encode("utf-8", "surrogateescape"))
             yield
         if self._shelf.listing is not None and self._shelf.signature == seen.digest():
             self._listing = self._shelf.listing
             return
-        listing, others = Listing(), list[str]()
-        for file in files:
-            yield from self._list_file(file, listing, others)
-        listing.finish()
-        self._tell(others[:OTHERS_NAMED])
-        if len(others) > OTHERS_NAMED:
-            self._tell([f"... and {len(others) - OTHERS_NAMED:,} other files without mail"])
-        if not len(listing) and not self._root.is_dir() and others:
-            raise StoreError(others[0], cause=Cause.UNUSABLE, retry=Retry.NEVER, hint=_WHAT_IT_READS)
-        if not len(listing):
-            self._tell([f"no mail was found in {display(str(self._root), 1000)}"])
-        self._shelf.signature, self._shelf.listing = seen.digest(), listing
-        self._listing = listing
-
-    def _list_file(self, file: File, listing: Listing, others: list[str]) -> Iterator[None]:
-        name = self._shown(file)
-        path = self._path(file)
-        listing.begin(file, None)
+        lister = Lister(self._root, self._opener, self._wanted)
         try:
-            if file.trouble:
-                raise OSError(file.trouble)
-            stream = Stream(path)
-        except OSError as error:
-            listing.add_fault(f"{name}: {error.strerror or error}")
-            return
-        try:
-            kind, what = kind_of(unpacked_name(path.name), stream.head)
-            if kind is Kind.OUTLOOK:
-                listing.add_fault(f"{name}: {what}")
-            elif kind is Kind.OTHER and not stream.damage:
-                others.append(f"{name}: {what}")
-            elif kind in (Kind.MBOX, Kind.LETTER, Kind.EMLX):
-                listing.begin(file, mailbox_of(file, kind, self._root))
-                for found in self._messages(file, kind, stream):
-                    self._take(found, name, listing)
-                    yield
-            if stream.damage:
-                listing.add_fault(f"{name}: damaged ({display(stream.damage)}); what stands before is read")
+            yield from lister.files(files)
         finally:
-            stream.close()
-
-    def _messages(self, file: File, kind: Kind, stream: Stream) -> Scan:
-        path = self._path(file)
-        if kind is Kind.EMLX:
-            if path.name.lower().endswith(".partial.emlx"):
-                yield Told(partial_note(path.name), is_fault=True)
-            yield from emlx(stream)
-            return
-        # A message without a From_ line is one message, unless others stand behind it.
-        if kind is Kind.LETTER and (unpacked_name(path.name).lower().endswith(".eml") or path.name.isdigit()):
-            yield from letter(stream)
-            return
-        index = imap_backup.index_of(path)
-        flags = imap_backup.read_flags(index) if index.exists() and index != path else None
-        if flags is None:
-            yield from mbox(stream)
-        else:
-            yield from mbox(stream, quoting=Quoting.EVERY_FROM, flags=flags)
-
-    def _take(self, found: Found | Told | None, name: str, listing: Listing) -> None:
-        if isinstance(found, Found):
-            date = found.date.when if found.date is not None and found.date.source is DateSource.STORE else None
-            if self._wanted is None or self._wanted(found.header, date):
-                listing.add(found)
-        elif found is not None and found.is_fault:
-            listing.add_fault(f"{name}: {found.what}")
-        elif found is not None:
-            self._tell([f"{name}: {found.what}"])
-
-    def _tell(self, texts: list[str]) -> None:
-        self.notices += [(text, b"") for text in texts]
+            self.notices += [(text, b"") for text in lister.notices]
+        self._shelf.signature, self._shelf.listing = seen.digest(), lister.listing
+        self._listing = lister.listing
 
     # --- fetching ---------------------------------------------------------------------------
 
@@ -225,15 +159,19 @@ class FilesReader(LocalSession):
             raise MessageError(place.fault)
         stream = self._open_stream(place.file)
         gauge = Gauge()
-        message = collected(
-            self._digester,
-            self._spill_dir,
-            original(watched(stream.blocks(place.start, place.end), gauge.update), place.quoting),
-        )
+        blocks = stream.blocks(place.start, place.end)
+        if (outside := self._opener.outside(place.file)) is not None:
+            blocks = Restored(stream, place.start, place.end, outside).blocks()
+        try:
+            message = collected(self._digester, self._spill_dir, original(watched(blocks, gauge.update), place.quoting))
+        except (OSError, Damaged) as error:  # of what Apple Mail keeps beside it
+            raise MessageError(
+                f"{self._opener.shown(place.file)}: {error}", hint="Run the same command again."
+            ) from error
         gauge.finish()
         if gauge.digest != place.digest:
             message.discard()
-            what = f"{self._shown(place.file)} changed while it was read, at offset {place.start:,}"
+            what = f"{self._opener.shown(place.file)} changed while it was read, at offset {place.start:,}"
             raise MessageError(
                 f"{what}: {display(stream.damage)}" if stream.damage else what, hint="Run the same command again."
             )
@@ -245,9 +183,9 @@ class FilesReader(LocalSession):
             return self._stream
         self._close_stream()
         try:
-            self._stream, self._streamed = Stream(self._path(file)), file
+            self._stream, self._streamed = self._opener.stream(file), file
         except OSError as error:
-            raise MessageError(f"{self._shown(file)}: {error.strerror or error}") from error
+            raise MessageError(f"{self._opener.shown(file)}: {error.strerror or error}") from error
         return self._stream
 
     def _close_stream(self) -> None:
@@ -262,13 +200,4 @@ class FilesReader(LocalSession):
             raise StoreError(f"there is no {display(str(self._root), 1000)}", cause=Cause.UNUSABLE, retry=Retry.NEVER)
         if not self._root.is_file() and not self._root.is_dir():
             what = f"{display(str(self._root), 1000)} is neither a file nor a directory"
-            raise StoreError(what, cause=Cause.UNUSABLE, retry=Retry.NEVER, hint=_WHAT_IT_READS)
-
-    def _path(self, file: File) -> Path:
-        return self._root / file.path if file.path else self._root
-
-    def _shown(self, file: File) -> str:
-        return f'"{display(file.path or self._root.name, 1000)}"'
-
-
-_WHAT_IT_READS = "It reads mbox files (also .gz, .bz2, .xz), .eml and .emlx files, and directories of them."
+            raise StoreError(what, cause=Cause.UNUSABLE, retry=Retry.NEVER, hint=WHAT_IT_READS)
