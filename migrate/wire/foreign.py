@@ -68,14 +68,15 @@ def begins_header(octets: bytes) -> bool:
 
 
 def ends_in_cr(octets: bytes) -> bool:
-    """Whether the lines of a file that begins so end in CR alone, as classic Mac OS wrote them (Eudora).
+    """Whether the lines of an mbox file that begins so end in CR alone, as classic Mac OS wrote them (Eudora).
 
-    In so many octets there is no LF, and read with LF in place of each CR they begin a mail or an mbox file.
+    In so many octets there is no LF, and read with LF in place of each CR they begin with a From_ line. A message
+    without one proves nothing: it may have come with such line ends, which are then octets of it.
     """
     if b"\r" not in octets or b"\n" in octets:
         return False
-    text = octets.replace(b"\r", b"\n")
-    return begins_header(text) or has_messages(text)
+    text = octets.removeprefix(BOM).lstrip(b" \t\r").replace(b"\r", b"\n")
+    return text.startswith(FROM) and has_messages(text)
 
 
 def has_messages(octets: bytes) -> bool:
