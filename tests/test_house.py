@@ -35,10 +35,11 @@ ROOMS: list[tuple[str, str]] = [
     ("stores.dirnames", "model errors"),
     ("stores.lock", "model errors commands stores.base"),
     ("stores.lost", "stores.base"),
+    ("stores.local", "model errors commands stores.base stores.disk"),
     (
         "stores",
         "+ model errors commands wire stores.base stores.net stores.disk stores.record stores.lock stores.lost"
-        " stores.zstd stores.dirnames",
+        " stores.local stores.zstd stores.dirnames",
     ),
     ("state", ". model errors commands recount"),
     ("engine", ". model errors events commands recount rules"),

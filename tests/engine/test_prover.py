@@ -11,7 +11,8 @@ from migrate.commands import Ask, Candidate, Command, Commit, FetchHeaders, Outc
 from migrate.engine.proof import Prover, prove_rest
 from migrate.engine.pump import Pump
 from migrate.engine.run import Run, Stopped
-from migrate.errors import MigrateError, StoreError
+from migrate.engine.verdict import is_anothers, set_aside
+from migrate.errors import MessageError, MigrateError, StoreError
 from migrate.events import Event, SetAside
 from migrate.model import INBOX, Checkpoint, Policy, Stage
 from migrate.rules.dedupe import fingerprint
@@ -192,3 +193,20 @@ def test_what_was_spooled_before_stays_known() -> None:
     (asked,) = next(steps)
     steps.send(Outcome(asked, [appended(1)]))  # of a mailbox that is not open
     assert run.uses_spool
+
+
+# --- whose copy it is ---------------------------------------------------------------------------
+
+
+def test_a_copy_is_anothers_when_one_of_the_other_rows_was_sent_so() -> None:
+    copy, row = fingerprint(OTHER), appended(3)
+    without = appended(5)._replace(fingerprint=None)
+    assert is_anothers(copy, row, [without, appended(4), appended(6, OTHER)])
+    assert not is_anothers(copy, row, [without, appended(4)])
+    assert not is_anothers(copy, row, [])
+    assert not is_anothers(fingerprint(ONE), row, [row]), "of the row itself it is no question"
+
+
+def test_the_reason_of_a_row_set_aside_is_cut_at_500_characters() -> None:
+    aside = set_aside(appended(1), MessageError("x" * 501), None, None)
+    assert aside.reason == "x" * 500 + "..."

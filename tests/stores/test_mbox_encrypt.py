@@ -388,7 +388,8 @@ def test_what_a_killed_run_left_is_kept_where_the_encrypted_file_is_damaged(tmp_
     encrypted(root)
     hidden = path.with_name(path.name + ".age")
     path.write_bytes(octets)
-    hidden.write_bytes(hidden.read_bytes()[:-1] + b"x")
+    *rest, last = hidden.read_bytes()
+    hidden.write_bytes(bytes([*rest, last ^ 1]))
     notices: list[tuple[str, bytes]] = []
     encrypted(root, notices)
     assert path.read_bytes() == octets

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ from ...errors import Cause, Retry, StoreError
 from ...model import DateSource, Flags, display
 from ...wire.foreign import Quoting
 from ...wire.maildir import flags_of, letters_of, parse_keywords
+from ..local import Wanted
 from . import imap_backup
 from .apple import emlx
 from .archives import Member, members_of
@@ -21,8 +22,6 @@ from .octets import PACKED_SUFFIXES, Damaged
 from .opening import Opener
 from .stream import Stream, unpacked_name
 from .tree import File, mailbox_of, walk_archive
-
-Wanted = Callable[[bytes, datetime | None], bool]
 
 OTHERS_NAMED = 20  # files without mail that are named, each
 WHAT_IT_READS = (

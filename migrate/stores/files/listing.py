@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple, overload
+from typing import NamedTuple
 
 from ...model import DateSource, Flags, InternalDate, MailboxName, MessageRef
 from ...wire.foreign import Quoting
+from ...wire.refs import Refs
 from .formats import Found
 from .gauge import DIGEST_OCTETS
 from .tree import File
@@ -31,7 +31,7 @@ class Place(NamedTuple):
     fault: str  # why it cannot be read, if it cannot
 
 
-class Listing(Sequence[MessageRef]):
+class Listing(Refs):
     """Every message, in the order of the files; a MessageRef is made on demand.
 
     A message is named by its mailbox, the digest of its lasting octets, and which of several with the same digest
@@ -124,19 +124,6 @@ class Listing(Sequence[MessageRef]):
 
     def __len__(self) -> int:
         return len(self._file)
-
-    @overload
-    def __getitem__(self, index: int) -> MessageRef: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[MessageRef]: ...
-
-    def __getitem__(self, index: int | slice) -> MessageRef | list[MessageRef]:
-        if isinstance(index, slice):
-            return [self._ref(at) for at in range(*index.indices(len(self)))]
-        at = index + len(self) if index < 0 else index
-        if not 0 <= at < len(self):
-            raise IndexError("no such message in the listing")
-        return self._ref(at)
 
     def _digest(self, at: int) -> bytes:
         return bytes(self._digests[at * DIGEST_OCTETS : (at + 1) * DIGEST_OCTETS])

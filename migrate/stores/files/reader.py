@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
-from ...commands import CloseSource, Command, Digest, Fetch, ListSource, OpenSource, Outcome, SourceFacts
+from ...commands import Digest, OpenSource, Outcome, SourceFacts
 from ...errors import Cause, MessageError, Retry, StoreError
 from ...model import Message, MessageRef, display
 from ...wire.foreign import original
-from ..base import LocalSession, collected, watched
+from ..base import collected, watched
 from ..disk import translated
+from ..local import FileSource, Wanted
 from .apple import Restored
 from .gauge import Gauge
-from .lister import WHAT_IT_READS, Lister, Wanted
+from .lister import WHAT_IT_READS, Lister
 from .listing import Listing
 from .octets import Damaged
 from .opening import Opener
@@ -35,15 +35,14 @@ class Shelf:
     listing: Listing | None = None
 
 
-class FilesReader(LocalSession):
+class FilesReader(FileSource):
     """Reads one file, or every file with mail below a directory. Never deletes anything.
 
     ``wanted`` chooses by header and internal date which messages are listed. ``shelf`` spares the next session of a
     run to read all files again.
     """
 
-    kinds = (OpenSource, ListSource, Fetch, CloseSource)
-    opens = OpenSource
+    what = "mail files in"
 
     def __init__(
         self,
@@ -68,11 +67,6 @@ class FilesReader(LocalSession):
         self._stream: Stream | None = None  # the one that was read last: the next message stands in it too, mostly
         self._streamed: File | None = None
 
-    def submit(self, command: Command) -> None:
-        if isinstance(command, OpenSource) and command.may_release:
-            raise TypeError("nothing is ever deleted from mail files")
-        super().submit(command)
-
     def turn(self) -> list[Outcome]:
         outcomes: list[Outcome] = []
         while self._owed:
@@ -81,20 +75,8 @@ class FilesReader(LocalSession):
             outcomes.append(self._end(self._owed.popleft()))
         return outcomes
 
-    def carry_out(self, command: Command) -> Any:
-        with translated(self._root):
-            match command:
-                case OpenSource():
-                    return self._facts()
-                case ListSource():
-                    return self._listing
-                case Fetch(ref=ref):
-                    return self._fetch(ref)
-                case CloseSource():
-                    self.close()
-                    return None
-                case _:
-                    raise TypeError(f"{type(self).__name__} does not know {type(command).__name__}")
+    def _listed(self) -> Listing:
+        return self._listing
 
     def close(self) -> None:
         super().close()
@@ -119,16 +101,9 @@ class FilesReader(LocalSession):
             self._broken = error
         return True
 
-    def _facts(self) -> SourceFacts:
+    def _open(self) -> SourceFacts:
         self._scan = None
-        return SourceFacts(
-            greeting=f"mail files in {display(str(self._root), 1000)}",
-            messages=len(self._listing),
-            octets=self._listing.octets,
-            has_uids=True,
-            may_delete_on_fetch=False,
-            mailboxes=tuple(self._listing.mailboxes),
-        )
+        return self._facts(len(self._listing), self._listing.octets, tuple(self._listing.mailboxes))
 
     def _list(self) -> Iterator[None]:
         self._check_root()
@@ -197,7 +172,7 @@ class FilesReader(LocalSession):
 
     def _check_root(self) -> None:
         if not self._root.exists():
-            raise StoreError(f"there is no {display(str(self._root), 1000)}", cause=Cause.UNUSABLE, retry=Retry.NEVER)
+            raise self._missing()
         if not self._root.is_file() and not self._root.is_dir():
             what = f"{display(str(self._root), 1000)} is neither a file nor a directory"
             raise StoreError(what, cause=Cause.UNUSABLE, retry=Retry.NEVER, hint=WHAT_IT_READS)

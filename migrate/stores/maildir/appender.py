@@ -9,35 +9,29 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ...commands import (
     Append,
-    CloseDest,
-    Command,
-    DestFacts,
     FetchHeaders,
     Letter,
     MailboxStatus,
-    OpenDest,
     OpenMailbox,
     ReadBack,
-    SearchUids,
     Served,
 )
-from ...errors import Cause, MailboxError, MessageError, Retry, StoreError
-from ...model import INBOX, SYSTEM_FLAGS, AppendUid, MailboxName, display
+from ...errors import Cause, MessageError, Retry, StoreError
+from ...model import INBOX, AppendUid, Fingerprint, MailboxName
 from ...wire.maildir import Sizes, letters_for, stored_lines, unique_of
 from ...wire.mbox import survey
 from .. import disk
 from ..base import beginning, digested, header_fields, watched
+from ..local import ANY_FLAG, FileDest
 from ..lock import WAIT_S, PatientSession, run_lock
 from .files import Opened, blocks
 from .folder import LOCK, Folder, Indexes
 from .index import Entry
 from .keywords import keywords_for
-
-ANY_FLAG = frozenset({*SYSTEM_FLAGS, "\\*"})
 
 _deliveries = itertools.count(1)  # of this process
 
@@ -50,11 +44,11 @@ class Stored(NamedTuple):
     blocks: list[bytes] | None
 
 
-class MaildirAppender(PatientSession):
+class MaildirAppender(FileDest[Folder], PatientSession):
     """Delivers to the Maildir ``root`` and its folders. ``clock`` gives the time in the names (seconds, epoch)."""
 
-    kinds = (OpenDest, OpenMailbox, Append, SearchUids, FetchHeaders, ReadBack, CloseDest)
-    opens = OpenDest
+    what = "Maildir"
+    hint = "A Maildir is a directory."
 
     def __init__(
         self,
@@ -77,41 +71,21 @@ class MaildirAppender(PatientSession):
 
     # --- commands ---------------------------------------------------------------------------
 
-    def carry_out(self, command: Command) -> Any:
-        with disk.translated(self._root):
-            match command:
-                case OpenDest():
-                    return self._facts()
-                case OpenMailbox():
-                    return self._open(command)
-                case Append():
-                    return self._append(command)
-                case SearchUids(mailbox=mailbox, low=low):
-                    folder = self._folder(mailbox)
-                    folder.files.look()
-                    return list(folder.uids(low))
-                case FetchHeaders(fields=fields):
-                    return [
-                        Served(uid, _octets(opened, entry), _header(opened, entry, fields))
-                        for uid, opened, entry in self._asked(command.mailbox, command.uids)
-                    ]
-                case ReadBack(digester=digester):
-                    return {
-                        uid: digested(digester(), blocks(opened.stream, entry))
-                        for uid, opened, entry in self._asked(command.mailbox, command.uids)
-                    }
-                case _:
-                    raise TypeError(f"{type(self).__name__} does not know {type(command).__name__}")
+    def _uids(self, folder: Folder, low: int) -> list[int]:
+        folder.files.look()
+        return list(folder.uids(low))
 
-    def _facts(self) -> DestFacts:
-        if self._root.exists() and not self._root.is_dir():
-            raise StoreError(
-                f"{display(str(self._root), 1000)} is not a directory",
-                cause=Cause.UNUSABLE,
-                retry=Retry.NEVER,
-                hint="A Maildir is a directory.",
-            )
-        return DestFacts(f"Maildir {display(str(self._root), 1000)}", True, False, None, in_flight=2)
+    def _headers(self, command: FetchHeaders) -> list[Served]:
+        return [
+            Served(uid, _octets(opened, entry), _header(opened, entry, command.fields))
+            for uid, opened, entry in self._asked(command.mailbox, command.uids)
+        ]
+
+    def _read_back(self, command: ReadBack) -> dict[int, Fingerprint]:
+        return {
+            uid: digested(command.digester(), blocks(opened.stream, entry))
+            for uid, opened, entry in self._asked(command.mailbox, command.uids)
+        }
 
     def _open(self, command: OpenMailbox) -> MailboxStatus | None:
         folder = Folder(
@@ -137,13 +111,6 @@ class MaildirAppender(PatientSession):
             self._indexes[folder.index_path] = folder.index
         self._folders[command.mailbox] = folder
         return MailboxStatus(folder.uidvalidity, folder.uidnext, len(folder.files), ANY_FLAG)
-
-    def _folder(self, mailbox: MailboxName) -> Folder:
-        folder = self._folders.get(mailbox)
-        if folder is None:
-            raise MailboxError(f"the mailbox {mailbox} is not open")
-        folder.refresh()
-        return folder
 
     # --- reading ----------------------------------------------------------------------------
 

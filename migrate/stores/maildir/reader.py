@@ -8,22 +8,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from ...commands import CloseSource, Command, Digest, Fetch, ListSource, OpenSource, SourceFacts
+from ...commands import Digest, SourceFacts
 from ...errors import Cause, MessageError, Retry, StoreError
 from ...model import DateSource, Flags, InternalDate, MailboxName, Message, MessageRef, display
 from ...wire.maildir import LETTERED, flags_of, letters_of, size_of
 from .. import disk
 from ..base import beginning, collected
 from ..dirnames import directories_below, mailbox_of
+from ..local import FileSource, Wanted
 from ..lock import WAIT_S, PatientSession, run_lock
 from .files import Files, Opened, blocks
 from .folder import LOCK
 from .index import INDEX, Entry, Index, Kind
 from .keywords import keywords_of
-
-Wanted = Callable[[bytes, datetime | None], bool]
 
 
 class Source:
@@ -103,14 +102,13 @@ class Place(NamedTuple):
     unique: str
 
 
-class MaildirReader(PatientSession):
+class MaildirReader(FileSource, PatientSession):
     """Reads every Maildir at and below ``root``. Never deletes, moves or renames anything.
 
     ``wanted`` chooses by header and internal date which messages are listed.
     """
 
-    kinds = (OpenSource, ListSource, Fetch, CloseSource)
-    opens = OpenSource
+    what = "Maildir"
 
     def __init__(
         self,
@@ -130,25 +128,8 @@ class MaildirReader(PatientSession):
         self._refs: list[MessageRef] = []
         self._places: list[Place] = []
 
-    def submit(self, command: Command) -> None:
-        if isinstance(command, OpenSource) and command.may_release:
-            raise TypeError("nothing is ever deleted from a Maildir")
-        super().submit(command)
-
-    def carry_out(self, command: Command) -> Any:
-        with disk.translated(self._root):
-            match command:
-                case OpenSource():
-                    return self._open()
-                case ListSource():
-                    return self._refs
-                case Fetch(ref=ref):
-                    return self._fetch(ref)
-                case CloseSource():
-                    self.close()
-                    return None
-                case _:
-                    raise TypeError(f"{type(self).__name__} does not know {type(command).__name__}")
+    def _listed(self) -> list[MessageRef]:
+        return self._refs
 
     def close(self) -> None:
         super().close()
@@ -157,17 +138,14 @@ class MaildirReader(PatientSession):
     # --- listing ----------------------------------------------------------------------------
 
     def _open(self) -> SourceFacts:
-        where = display(str(self._root), 1000)
         if not self._root.exists():
-            raise StoreError(f"there is no {where}", cause=Cause.UNUSABLE, retry=Retry.NEVER)
+            raise self._missing()
         self._refs, self._places = [], []
         directories = list(directories_below(self._root)) if self._root.is_dir() else []
         if not directories:
-            raise StoreError(
-                f"{where} is no Maildir: expected a directory with cur and new in it, or in one below",
-                cause=Cause.UNUSABLE,
-                retry=Retry.NEVER,
-            )
+            what = f"{display(str(self._root), 1000)} is no Maildir"
+            expected = "expected a directory with cur and new in it, or in one below"
+            raise StoreError(f"{what}: {expected}", cause=Cause.UNUSABLE, retry=Retry.NEVER)
         mailboxes: dict[MailboxName, None] = {}
         for directory in directories:
             source = Source(self._root, directory)
@@ -175,14 +153,7 @@ class MaildirReader(PatientSession):
                 source.look()
             self._list(source)
             mailboxes[source.mailbox] = None
-        return SourceFacts(
-            greeting=f"Maildir {where}",
-            messages=len(self._refs),
-            octets=sum(ref.octets or 0 for ref in self._refs),
-            has_uids=True,
-            may_delete_on_fetch=False,
-            mailboxes=tuple(mailboxes),
-        )
+        return self._facts(len(self._refs), sum(ref.octets or 0 for ref in self._refs), tuple(mailboxes))
 
     def _list(self, source: Source) -> None:
         for unique in source.uniques():

@@ -7,27 +7,22 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from ...commands import (
     Append,
-    CloseDest,
-    Command,
-    DestFacts,
     FetchHeaders,
     Letter,
     MailboxStatus,
-    OpenDest,
     OpenMailbox,
     ReadBack,
-    SearchUids,
     Served,
 )
-from ...errors import Cause, MailboxError, MessageError, Retry, StoreError
-from ...model import INBOX, SYSTEM_FLAGS, AppendUid, MailboxName, display
+from ...errors import Cause, MessageError, Retry, StoreError
+from ...model import INBOX, AppendUid, Fingerprint, MailboxName
 from ...wire.mbox import frame, from_line, sender_of, survey
 from .. import disk
 from ..base import digested, header_fields, watched
+from ..local import ANY_FLAG, FileDest
 from ..lock import WAIT_S, PatientSession, run_lock
 from .age import Identity
 from .folder import Folder, Parts
@@ -35,16 +30,14 @@ from .index import Entry, Mark
 from .lock import file_lock
 from .part import Part
 
-ANY_FLAG = frozenset({*SYSTEM_FLAGS, "\\*"})
-
 Stored = tuple[Letter, Entry, list[bytes] | None]
 
 
-class MboxAppender(PatientSession):
+class MboxAppender(FileDest[Folder], PatientSession):
     """Appends to the mailboxes below ``root``. ``clock`` gives the day that chooses the file (seconds, epoch)."""
 
-    kinds = (OpenDest, OpenMailbox, Append, SearchUids, FetchHeaders, ReadBack, CloseDest)
-    opens = OpenDest
+    what = "mbox files in"
+    hint = "A backup is a directory of its own."
 
     def __init__(
         self,
@@ -71,39 +64,21 @@ class MboxAppender(PatientSession):
 
     # --- commands ---------------------------------------------------------------------------
 
-    def carry_out(self, command: Command) -> Any:
-        with disk.translated(self._root):
-            match command:
-                case OpenDest():
-                    return self._facts()
-                case OpenMailbox():
-                    return self._open(command)
-                case Append():
-                    return self._append(command)
-                case SearchUids(mailbox=mailbox, low=low):
-                    return list(self._folder(mailbox).uids(low))
-                case FetchHeaders(fields=fields):
-                    return [
-                        Served(entry.uid, entry.octets, header_fields(part.header(entry), fields) if fields else b"")
-                        for part, entry in self._asked(command.mailbox, command.uids)
-                    ]
-                case ReadBack(digester=digester):
-                    return {
-                        entry.uid: digested(digester(), part.blocks(entry))
-                        for part, entry in self._asked(command.mailbox, command.uids)
-                    }
-                case _:
-                    raise TypeError(f"{type(self).__name__} does not know {type(command).__name__}")
+    def _uids(self, folder: Folder, low: int) -> list[int]:
+        return list(folder.uids(low))
 
-    def _facts(self) -> DestFacts:
-        if self._root.exists() and not self._root.is_dir():
-            raise StoreError(
-                f"{display(str(self._root), 1000)} is not a directory",
-                cause=Cause.UNUSABLE,
-                retry=Retry.NEVER,
-                hint="A backup is a directory of its own.",
-            )
-        return DestFacts(f"mbox files in {display(str(self._root), 1000)}", True, False, None, in_flight=2)
+    def _headers(self, command: FetchHeaders) -> list[Served]:
+        fields = command.fields
+        return [
+            Served(entry.uid, entry.octets, header_fields(part.header(entry), fields) if fields else b"")
+            for part, entry in self._asked(command.mailbox, command.uids)
+        ]
+
+    def _read_back(self, command: ReadBack) -> dict[int, Fingerprint]:
+        return {
+            entry.uid: digested(command.digester(), part.blocks(entry))
+            for part, entry in self._asked(command.mailbox, command.uids)
+        }
 
     def _open(self, command: OpenMailbox) -> MailboxStatus | None:
         folder = Folder(
@@ -128,13 +103,6 @@ class MboxAppender(PatientSession):
         self._folders[command.mailbox] = folder
         self._parts.update((part.path, part) for part in folder.parts)
         return MailboxStatus(folder.uidvalidity, folder.uidnext, folder.messages, ANY_FLAG)
-
-    def _folder(self, mailbox: MailboxName) -> Folder:
-        folder = self._folders.get(mailbox)
-        if folder is None:
-            raise MailboxError(f"the mailbox {mailbox} is not open")
-        folder.refresh()
-        return folder
 
     # --- reading ----------------------------------------------------------------------------
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
-from typing import NamedTuple, overload
+from typing import NamedTuple
 
 from ...model import MessageRef
+from ...wire.refs import Refs
 from .part import Part
 
 
@@ -19,7 +19,7 @@ class Place(NamedTuple):
     end: int = 0
 
 
-class Listing(Sequence[MessageRef]):
+class Listing(Refs):
     """Every message, in the order in which they were added; a MessageRef is made on demand."""
 
     def __init__(self) -> None:
@@ -57,19 +57,6 @@ class Listing(Sequence[MessageRef]):
 
     def __len__(self) -> int:
         return len(self._part)
-
-    @overload
-    def __getitem__(self, index: int) -> MessageRef: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[MessageRef]: ...
-
-    def __getitem__(self, index: int | slice) -> MessageRef | list[MessageRef]:
-        if isinstance(index, slice):
-            return [self._ref(at) for at in range(*index.indices(len(self)))]
-        at = index + len(self) if index < 0 else index
-        if not 0 <= at < len(self):
-            raise IndexError("no such message in the listing")
-        return self._ref(at)
 
     def _ref(self, at: int) -> MessageRef:
         uid = self._uids.get(at)

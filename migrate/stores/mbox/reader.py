@@ -5,17 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
-from ...commands import CloseSource, Command, Digest, Fetch, ListSource, OpenSource, SourceFacts
-from ...errors import Cause, MessageError, Retry, StoreError
+from ...commands import Digest, SourceFacts
+from ...errors import MessageError
 from ...model import DateSource, InternalDate, MailboxName, Message, MessageRef, display
 from ...wire.mbox import FROM, date_of, decode, foreign_note, survey
 from .. import disk
 from ..base import beginning, collected
+from ..local import FileSource, Wanted
 from ..lock import WAIT_S, PatientSession, run_lock
 from .age import SUFFIX as ENCRYPTED
 from .age import Identity
@@ -25,18 +24,15 @@ from .packed import SUFFIX as PACKED
 from .part import MBOX, STATE, Part, body
 from .pruned import Record
 
-Wanted = Callable[[bytes, datetime | None], bool]
 
-
-class MboxReader(PatientSession):
+class MboxReader(FileSource, PatientSession):
     """Reads one file, or every mbox file below a directory. Never deletes anything.
 
     ``wanted`` chooses by header and internal date which messages are listed. ``identity`` reads what is encrypted;
     without it a backup that has such files cannot be opened.
     """
 
-    kinds = (OpenSource, ListSource, Fetch, CloseSource)
-    opens = OpenSource
+    what = "mbox files in"
 
     def __init__(
         self,
@@ -57,25 +53,8 @@ class MboxReader(PatientSession):
         self._identity = identity
         self._listing = Listing()
 
-    def submit(self, command: Command) -> None:
-        if isinstance(command, OpenSource) and command.may_release:
-            raise TypeError("nothing is ever deleted from mbox files")
-        super().submit(command)
-
-    def carry_out(self, command: Command) -> Any:
-        with disk.translated(self._root):
-            match command:
-                case OpenSource():
-                    return self._open()
-                case ListSource():
-                    return self._listing
-                case Fetch(ref=ref):
-                    return self._fetch(ref)
-                case CloseSource():
-                    self.close()
-                    return None
-                case _:
-                    raise TypeError(f"{type(self).__name__} does not know {type(command).__name__}")
+    def _listed(self) -> Listing:
+        return self._listing
 
     def close(self) -> None:
         super().close()
@@ -85,21 +64,14 @@ class MboxReader(PatientSession):
 
     def _open(self) -> SourceFacts:
         if not self._root.exists():
-            raise StoreError(f"there is no {display(str(self._root), 1000)}", cause=Cause.UNUSABLE, retry=Retry.NEVER)
+            raise self._missing()
         self._listing = Listing()
         mailboxes: dict[MailboxName | None, None] = {}
         for part in parts_below(self._root, self._identity):
             with run_lock(part.path.parent, shared=True):
                 self._list(part)
             mailboxes[_mailbox(part)] = None
-        return SourceFacts(
-            greeting=f"mbox files in {display(str(self._root), 1000)}",
-            messages=len(self._listing),
-            octets=self._listing.octets,
-            has_uids=True,
-            may_delete_on_fetch=False,
-            mailboxes=tuple(mailboxes),
-        )
+        return self._facts(len(self._listing), self._listing.octets, tuple(mailboxes))
 
     def _list(self, part: Part) -> None:
         """Takes in the messages of a file: first those of the index, then those that it does not know."""

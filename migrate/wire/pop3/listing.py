@@ -15,12 +15,12 @@ from __future__ import annotations
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import accumulate, pairwise
 from operator import le
-from typing import overload
 
 from ...model import MessageRef
+from ..refs import Refs
 from .core import LINE_LIMIT, broken
 from .quirks import Quirk
 
@@ -165,7 +165,7 @@ class ListLines(NumberedLines):
         self.octets = array("q", (self.octets[at] for at in order))
 
 
-class Listing(Sequence[MessageRef]):
+class Listing(Refs):
     """Every message of a maildrop, in the order of the message numbers; a MessageRef is made on demand."""
 
     def __init__(self, numbers: array[int], uidl: UidlLines | None, sizes: ListLines | None) -> None:
@@ -175,19 +175,6 @@ class Listing(Sequence[MessageRef]):
 
     def __len__(self) -> int:
         return len(self._numbers)
-
-    @overload
-    def __getitem__(self, index: int) -> MessageRef: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[MessageRef]: ...
-
-    def __getitem__(self, index: int | slice) -> MessageRef | list[MessageRef]:
-        if isinstance(index, slice):
-            return [self._ref(at) for at in range(*index.indices(len(self)))]
-        at = index + len(self) if index < 0 else index
-        if not 0 <= at < len(self):
-            raise IndexError("no such message in the listing")
-        return self._ref(at)
 
     def __iter__(self) -> Iterator[MessageRef]:
         uids = self._uids
