@@ -141,6 +141,7 @@ class State:
             values = [
                 values_of(row, None if row.mailbox is None else self._db.ensure_mailbox(row.mailbox)) for row in rows
             ]
+            # Row by row, each asked about when those before it are written: one may come twice.
             for changed, some in groupby(values, lambda new: _changed(c, new)):
                 statement, pick = _update(changed)
                 c.executemany(statement, map(pick, some))

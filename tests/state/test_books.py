@@ -131,6 +131,14 @@ def test_two_rows_cannot_claim_one_uid() -> None:
     state.commit([(claim._replace(uidvalidity=8),)])  # another mailbox of the same name
 
 
+def test_a_row_that_comes_twice_in_one_commit_ends_as_it_came_last() -> None:
+    state = listed(2)
+    state.commit([tuple(intended(state.row(number), b"x%d" % number) for number in (1, 2))])
+    first, second = (state.row(number)._replace(stage=Stage.APPENDED, uid_dest=5) for number in (1, 2))
+    state.commit([(first,), (first._replace(uid_dest=None),), (second,)])
+    assert (state.row(1).uid_dest, state.row(2).uid_dest) == (None, 5)
+
+
 def test_a_uid_needs_its_mailbox_and_uidvalidity() -> None:
     state = listed(1)
     refusal(state, state.row(1)._replace(stage=Stage.APPENDED, uid_dest=5))
