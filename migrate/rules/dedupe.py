@@ -99,6 +99,11 @@ def _canonical(octets: bytes) -> bytes:
     return octets.translate(_NUL_AS_80 if b"\0" in octets else None, b"\r")
 
 
+def _with_crlf(canonical: bytes) -> bytes:
+    """Canonical octets with CRLF line ends: what clean mail was before. Faster than to count its line ends."""
+    return canonical.replace(b"\n", b"\r\n")
+
+
 def _index(found: dict[bytes, list[bytes]]) -> tuple[bytes, bool]:
     """The index of these values of the index fields, in whatever order they came."""
     ids = found.get(b"message-id", ())
@@ -235,8 +240,12 @@ def _whole(data: bytes, settle: bool) -> Fingerprint:
     """The Fingerprint of a message in memory, in as few passes as can be."""
     end, start = _bounds(data)
     header, body = data[:end], data[start:]
-    counts = data.count(b"\n"), data.count(b"\r"), data.count(b"\r\n")
-    oddities = _oddities(*counts, data[-1:], b"\0" in data, header.isascii())
+    has_nul = b"\0" in data
+    if not has_nul and _with_crlf(_canonical(data)) == data:
+        oddities = _oddities(0, 0, 0, data[-1:], has_nul, header.isascii())
+    else:
+        counts = data.count(b"\n"), data.count(b"\r"), data.count(b"\r\n")
+        oddities = _oddities(*counts, data[-1:], has_nul, header.isascii())
     settled = munged = None
     if settle or _is_unclean(oddities):
         settled = hashlib.sha256(_canonical(data).removesuffix(b"\n")).digest()
@@ -247,7 +256,7 @@ def _whole(data: bytes, settle: bool) -> Fingerprint:
     # The canonical body has CRLF line ends, as clean mail has them already.
     if _is_unclean(oddities):
         index, has_message_id, text = _read_header(_canonical(header), _CR_INSIDE.search(header) is not None)
-        body = _canonical(body).replace(b"\n", b"\r\n")
+        body = _with_crlf(_canonical(body))
     else:
         index, has_message_id, text = _read_header(header, False)
     content = _content(text)
@@ -303,23 +312,25 @@ class _Stream:
         self._last = b""
         self._body_lfs = 0  # line ends of the body held back: the final ones do not count
         self._has_held_lf = False
-        self._count(beginning[:start])
-        self._settle(_canonical(beginning[:start]))
+        canonical = _canonical(beginning[:start])
+        self._count(beginning[:start], _with_crlf(canonical))
+        self._settle(canonical)
         if not self._is_ascii_header:
             self._munged = _munged(header)
             self._munged.update(beginning[end:start])
         self.update(beginning[start:])
 
     def update(self, block: bytes) -> None:
-        self._count(block)
+        canonical = _canonical(block)
+        expanded = _with_crlf(canonical)
+        self._count(block, expanded)
         if self._munged is not None:
             self._munged.update(block)
-        canonical = _canonical(block)
         self._settle(canonical)
-        if kept := canonical.rstrip(b"\n"):
+        if kept := expanded.rstrip(b"\r\n"):
             self._release_line_ends()
-            self._content.update(kept.replace(b"\n", b"\r\n"))
-        self._body_lfs += len(canonical) - len(kept)
+            self._content.update(kept)
+        self._body_lfs += (len(expanded) - len(kept)) // 2
 
     def _release_line_ends(self) -> None:
         """They are counted, not held: a message may be nothing else."""
@@ -328,15 +339,17 @@ class _Stream:
             self._content.update(b"\r\n" * some)
             self._body_lfs -= some
 
-    def _count(self, block: bytes) -> None:
+    def _count(self, block: bytes, expanded: bytes) -> None:
+        """Takes a block in as it came; ``expanded`` is what it would be if it were clean."""
         if not block:
             return
         self._exact.update(block)
         self._octets += len(block)
-        self._lf += block.count(b"\n")
-        self._cr += block.count(b"\r")
-        self._crlf += block.count(b"\r\n") + (self._last == b"\r" and block[:1] == b"\n")
-        self._has_nul = self._has_nul or b"\0" in block
+        if expanded != block:
+            self._lf += block.count(b"\n")
+            self._cr += block.count(b"\r")
+            self._crlf += block.count(b"\r\n") + (self._last == b"\r" and block[:1] == b"\n")
+            self._has_nul = self._has_nul or b"\0" in block
         self._last = block[-1:]
 
     def _settle(self, canonical: bytes) -> None:
