@@ -39,7 +39,7 @@ class Side:
     raw: Callable[[Ground, int, str, range], Measured]
     path: str  # of popferry's source
     peers: Sequence[peers.Peer]
-    format: str  # what the peers write
+    format: str  # what they are backed up to, "mbox" or "Maildir"
 
 
 SIDES = (
@@ -92,7 +92,7 @@ class Keeper:
     def __init__(self, ground: Ground, side: Side, peer: peers.Peer | None = None) -> None:
         self._ground, self._side, self.peer = ground, side, peer
         name = peer.name if peer else "popferry"
-        self.what = f"{name}, {side.protocol} to {side.format if peer else 'mbox'}"
+        self.what = f"{name}, {side.protocol} to {side.format}"
         self._place = ground.disk / f"{name}-{side.protocol}"
         self._has = 0
 
@@ -113,7 +113,7 @@ class Keeper:
         if self.peer is not None:
             return peers.keep(self.peer, self._place, port, user, self._has)
         source = f"{self._side.protocol.lower()}+insecure://{user}@localhost:{port}{self._side.path}"
-        run = runs.backup(self._ground, source, self._place)
+        run = runs.backup(self._ground, source, f"{self._side.format.lower()}:{self._place}")
         peers.check(self.what, peers.kept(self._place), self._has)
         return run
 

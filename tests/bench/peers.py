@@ -234,7 +234,8 @@ def remember(peer: Peer, place: Path, port: int, user: str, uidls: Iterable[byte
 
 def kept(place: Path) -> int:
     """The messages in the mbox files or the Maildir below a directory."""
-    mails = [place / "mail"] if (place / "mail").exists() else list(place.rglob("*.mbox")) or [place / "INBOX"]
+    mails = [place / "mail"] if (place / "mail").exists() else list(place.rglob("*.mbox"))
+    mails = mails or [mail for mail in (place / "INBOX", place) if (mail / "new").exists()]
     return sum(_count(mail, b"\nFrom ") for mail in mails)
 
 
