@@ -41,8 +41,11 @@ _KEYWORD_LINE = re.compile(rb"([0-9]{1,2}) ([^\n]+)")
 
 def unique_of(name: str) -> str:
     """The part of a file's name that stays the same as long as the message lives."""
-    base = _base(name)
-    return base.partition(",")[0] or base
+    unique, comma, _ = name.partition(",")
+    if not unique:
+        return _base(name)
+    # The comma may be that of the letters; one in front of it would have been found first.
+    return unique[:-2] if comma and len(unique) > 2 and unique.endswith((":2", ";2", "!2")) else unique
 
 
 def letters_of(name: str) -> str | None:

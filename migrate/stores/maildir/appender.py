@@ -72,7 +72,8 @@ class MaildirAppender(FileDest[Folder], PatientSession):
     # --- commands ---------------------------------------------------------------------------
 
     def _uids(self, folder: Folder, low: int) -> list[int]:
-        folder.files.look()
+        if folder.uidnext > low:  # else there is nothing to be looked for
+            folder.files.look()
         return list(folder.uids(low))
 
     def _headers(self, command: FetchHeaders) -> list[Served]:

@@ -55,14 +55,14 @@ class Files:
         """Reads the directories, until two readings in a row are the same: one of them may miss what is renamed."""
         last, ever = self._read(), set[str]()
         for _ in range(LOOKS):
-            ever |= last
             now = self._read()
             if now == last:
                 break
+            ever |= last
             last = now
         self._names = {}
         for name in [*sorted(last), *sorted(ever - last)]:
-            unique = unique_of(Path(name).name)
+            unique = unique_of(name.rpartition("/")[2])
             if name not in last and (unique in self._names or not self._exists(name)):
                 continue
             if unique in self._names:
@@ -91,14 +91,16 @@ class Files:
         found = set()
         self.odd = []
         for part in parts_of(self._directory):
+            prefix = f"{part.name}/"
             with os.scandir(part) as entries:
                 for entry in entries:
-                    if entry.name.startswith("."):
+                    name = entry.name
+                    if name.startswith("."):
                         continue
                     if entry.is_file():
-                        found.add(f"{part.name}/{entry.name}")
+                        found.add(prefix + name)
                     elif not entry.is_dir() and entry.is_symlink():
-                        self.odd.append(f"{part.name}/{entry.name}")
+                        self.odd.append(prefix + name)
         return found
 
     @contextmanager
