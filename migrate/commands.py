@@ -61,6 +61,7 @@ class SourceFacts:
     has_uids: bool
     may_delete_on_fetch: bool  # what is fetched may be gone after the session (CAPA EXPIRE 0)
     login_delay_s: int = 0
+    ahead: int = 0  # octets that may be asked for beyond what is held: what comes too early waits in the network
     # Of a source that has several: where its messages may stand; None: messages that come without one.
     mailboxes: tuple[MailboxName | None, ...] = ()
 

@@ -15,6 +15,7 @@ from typing import Protocol, cast
 from ..commands import Books, OpenDest, OpenSource
 from ..engine.audit import audit
 from ..engine.rebuild import rebuild
+from ..engine.run import Held
 from ..engine.walk import walk
 from ..errors import Exit, StateError, StoreError, UsageError
 from ..events import Checked, Compressed, Counting, Damaged, Encrypted, Event, Notice, ServedBack, StoredAgain
@@ -90,8 +91,9 @@ def run_job(
             forbid = unfinished_elsewhere(job.state_path, job.source.account)
         # Files that were put back from an older copy would give uids once more that rows of ours claim.
         files = None if job.dest.path is None else _Files(job, is_dry=job.policy.dry_run, floors=state.highest_uids())
-        opener = _opener(job, source_secret, dest_secret, spill_dir, trace, files)
-        code = Driver(state, opener, stop, emit).run(walk(job.policy, emit, forbid))
+        held = Held()
+        opener = _opener(job, source_secret, dest_secret, spill_dir, trace, files, lambda: held.is_full)
+        code = Driver(state, opener, stop, emit).run(walk(job.policy, emit, forbid, held))
         # From mail that is read where it stands a person may delete, as from a server.
         grows = job.dest.protocol is Wire.MBOX or job.is_backup
         is_done = not job.policy.dry_run and code in (Exit.OK, Exit.SET_ASIDE, Exit.TEMPORARY)
@@ -346,11 +348,19 @@ def _opener(
     spill_dir: Path,
     trace: Trace | None,
     files: _Files | None,
+    is_full: Callable[[], bool] | None = None,
 ) -> Callable[[OpenSource | OpenDest], Session]:
-    """What opens a session. ``files``: those at the destination, if it is no server."""
+    """What opens a session. ``files``: those at the destination, if it is no server. ``is_full``: whether the run
+    holds all it may."""
 
     def connect(endpoint: Endpoint) -> Channel:
-        return net.connect(endpoint, timeout_s=min(30.0, job.timeout_s), allow_clear=job.allow_clear)
+        is_source = endpoint is job.source
+        return net.connect(
+            endpoint,
+            timeout_s=min(30.0, job.timeout_s),
+            allow_clear=job.allow_clear,
+            is_full=is_full if is_source else None,
+        )
 
     def named(name: str) -> Trace | None:
         return None if trace is None else lambda who, line: trace(f"{name} {who}", line)

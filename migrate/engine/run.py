@@ -6,13 +6,25 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ..commands import Ask, Books, Command, DestFacts, Instant, MailboxStatus, Now, Outcome, SourceFacts, Wait
+from ..commands import (
+    Ask,
+    Books,
+    Command,
+    DestFacts,
+    Instant,
+    MailboxStatus,
+    Now,
+    Outcome,
+    SourceFacts,
+    Wait,
+)
 from ..errors import MigrateError
 from ..events import DeletionOff, Event, Kept, Stopping
 from ..model import Checkpoint, MailboxName, Policy, display
 
 DAY_S = 86400
 FEW = 100  # messages on one connection
+BUDGET = 6 * 1024 * 1024  # octets held until the destination has them
 
 T = TypeVar("T")
 
@@ -25,11 +37,23 @@ class Stopped(Exception):
 
 
 @dataclass(slots=True)
+class Held:
+    """Octets of messages that a run holds in memory: where it is full, no more is taken in from the source."""
+
+    octets: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        return self.octets >= BUDGET
+
+
+@dataclass(slots=True)
 class Run:
     """The facts of this run that several phases need. Nothing here is durable."""
 
     policy: Policy
     emit: Callable[[Event], None]
+    held: Held = field(default_factory=Held)
     number: int = 0
     session: int = 0  # of the source
     began: Instant | None = None
@@ -64,6 +88,12 @@ class Run:
     @property
     def wants_deletion(self) -> bool:
         return self.policy.delete_after_s is not None and not self.policy.dry_run
+
+    def has_room(self, asked: int, cost: int, *, is_spooled: bool) -> bool:
+        """Whether so many octets may be asked for beside those that were asked for and have not come."""
+        ahead = 0 if self.source is None or is_spooled else self.source.ahead
+        taken = asked + self.held.octets
+        return not taken or taken + cost <= BUDGET + ahead
 
     def note_achieved(self, messages: int) -> None:
         self.achieved += messages

@@ -4,9 +4,10 @@ Many commands are under way at once; each has a handler for its outcome. The
 order of safety is kept for every single message: its intent is durable before
 its first octet is sent, its result is durable before anybody hears of it.
 
-Memory is bounded by ``BUDGET``: octets asked of the source or held for the
-destination. What cannot be decided from the header and the books at once is a
-*case*: a small generator that asks one thing after the other (engine.cases).
+Memory is bounded by ``run.BUDGET``: octets asked of the source or held for
+the destination, but for those that wait in the network. What cannot be decided
+from the header and the books at once is a *case*: a small generator that asks
+one thing after the other (engine.cases).
 """
 
 from __future__ import annotations
@@ -29,8 +30,7 @@ from .run import Run, Steps, said, uidl_text
 from .uids import UidBook
 from .verdict import set_aside
 
-BUDGET = 8 * 1024 * 1024  # octets asked of the source, or held until the destination has them
-FETCHES = 2048  # RETR commands under way
+FETCHES = 1024  # RETR commands under way
 NO_FOLDER = (
     "It stays at the source. Make the folder by hand at the destination and run the same command again; "
     "or name it alone in SOURCE, and another folder in DEST."
@@ -51,7 +51,7 @@ class Transfer:
         self.is_exhausted = False
         self.is_asking = False
         self.fetching = 0
-        self.held = 0  # octets, see BUDGET
+        self.asked = 0  # octets
         self.arrived: list[Case] = []
         self.is_looking_up = False
         self.deciding: dict[bytes, list[Case]] = {}  # cases under way, by index
@@ -71,6 +71,7 @@ class Transfer:
     def steps(self) -> Steps[None]:
         """Ends when nothing is left to do, or something fatal came and nothing is under way. Raises that."""
         yield from self.pump.steps(self._turn)
+        self.run.held.octets = 0
         held_back = (*self.waiting.values(), *self.behind.values())
         rest = [*self.arrived, *self.ready, *(case for cases in held_back for case in cases)]
         for case in rest:
@@ -110,7 +111,7 @@ class Transfer:
                 self.is_exhausted = True
                 return
             cost = self._cost(self.work[0])
-            if self.held and self.held + cost > BUDGET:
+            if not self.run.has_room(self.asked, cost, is_spooled=self.work[0].row.is_spooled):
                 return
             self._fetch(self.work.popleft(), cost)
 
@@ -131,7 +132,7 @@ class Transfer:
             self.after = outcome.value[-1].row.id
 
     def _fetch(self, work: Work, cost: int) -> None:
-        self.held += cost
+        self.asked += cost
         self.fetching += 1
         if not work.is_unsure:
             self.run.started += 1
@@ -146,7 +147,7 @@ class Transfer:
 
     def _fetched(self, work: Work, cost: int, outcome: Outcome) -> None:
         self.fetching -= 1
-        self.held -= cost
+        self.asked -= cost
         if isinstance(outcome.error, MessageError):
             if work.row.is_spooled and work.ref is not None:  # the spool is damaged, the source still has it
                 self._fetch(work._replace(row=work.row._replace(is_spooled=False)), cost)
@@ -157,7 +158,7 @@ class Transfer:
             self.pump.fail(outcome.error)
             return
         message: Message = outcome.value
-        self.held += message.held
+        self.run.held.octets += message.held
         self.run.emit(Fetched(message.octets))
         kept = (message.flags, message.internaldate, message.mailbox)
         placement = place(message.header, self.run.policy, self.run.fetched_at, *kept)
@@ -266,7 +267,7 @@ class Transfer:
             self.ready_octets += case.message.octets
 
     def _drop(self, case: Case) -> None:
-        self.held -= case.message.held
+        self.run.held.octets -= case.message.held
         case.message.discard()
         case.message = case.message.emptied()
 

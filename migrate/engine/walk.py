@@ -19,7 +19,7 @@ from .plan import dry_run
 from .proof import prove_rest
 from .recover import NOT_SEEN_YET, claim, give_up, look_at, look_for_doubles, not_placed, recover, scan, settle
 from .release import confirm, release
-from .run import DAY_S, Run, Steps, Stopped, said
+from .run import DAY_S, Held, Run, Steps, Stopped, said
 from .session import (
     check_baseline,
     check_listing,
@@ -40,12 +40,14 @@ SLOW_RETRIES = 3  # the same where the destination asks us to slow down and had 
 SLOW_PAUSE_S = 30.0  # where a destination asks us to slow down and does not say for how long
 
 
-def walk(policy: Policy, emit: Callable[[Event], None], forbid_deletion: str = "") -> Steps[Exit]:
+def walk(
+    policy: Policy, emit: Callable[[Event], None], forbid_deletion: str = "", held: Held | None = None
+) -> Steps[Exit]:
     """The exit code of the whole run, after the event Finished.
 
-    ``forbid_deletion`` is a reason, known from outside, why nothing may be deleted.
+    ``forbid_deletion`` is a reason, known from outside, why nothing may be deleted. ``held`` shows how much is held.
     """
-    run = Run(policy, emit)
+    run = Run(policy, emit, held or Held())
     if forbid_deletion:
         run.forbid_deletion(forbid_deletion)
     problems: list[MigrateError] = []

@@ -100,6 +100,10 @@ class Channel(Protocol):
     def start_tls(self) -> None:
         """Begins TLS on the stream with verified certificate. StoreError (UNUSABLE) when it fails."""
 
+    @property
+    def is_held(self) -> bool:
+        """Whether nothing is to be taken in now: ``recv`` gives None, ``fileno`` too, but for whoever waits."""
+
     def has_pending(self) -> bool:
         """Whether ``recv`` would give something although the descriptor is not readable (TLS buffer)."""
 

@@ -17,6 +17,7 @@ import select
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from typing import Any
 
 import truststore
@@ -24,6 +25,7 @@ import truststore
 from ..errors import Cause, Retry, StoreError
 from ..model import Endpoint, Protocol, Secret, Tls, display
 
+AHEAD = 16 * 1024 * 1024  # octets that a source may be asked for beyond what is held: they wait in the network
 RECEIVE = 256 * 1024
 _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux alone has it
 _RECORD = 16 * 1024  # a TLS record's plain octets (RFC 8446 §5.1): what one write to OpenSSL is given
@@ -61,17 +63,20 @@ def silent(endpoint: Endpoint, timeout_s: float) -> StoreError:
     return StoreError(f"{_place(endpoint)} said nothing for {timeout_s:.0f} s", retry=Retry.LATER, hint=hint)
 
 
-def connect(endpoint: Endpoint, *, timeout_s: float = 30, allow_clear: bool = False) -> TcpChannel:
+def connect(
+    endpoint: Endpoint, *, timeout_s: float = 30, allow_clear: bool = False, is_full: Callable[[], bool] | None = None
+) -> TcpChannel:
     """An open channel to the endpoint, already in TLS where the endpoint says so from the first octet.
 
     All addresses of the host are tried in turn. ``allow_clear`` admits an
-    endpoint without TLS on another machine; nothing else does. StoreError.
+    endpoint without TLS on another machine; nothing else does. ``is_full``: while it says so, what the
+    server sends waits in the network. StoreError.
     """
     deadline = time.monotonic() + timeout_s
     addresses = _resolve(endpoint)
     if endpoint.tls is Tls.NONE and not allow_clear:
         _refuse_clear(endpoint, addresses)
-    channel = TcpChannel(endpoint, _open_socket(endpoint, addresses, deadline), timeout_s)
+    channel = TcpChannel(endpoint, _open_socket(endpoint, addresses, deadline), timeout_s, is_full)
     if endpoint.tls is Tls.IMPLICIT:
         channel.begin_tls(deadline)
     return channel
@@ -214,7 +219,9 @@ def _fingerprint(certificate: bytes | None) -> str:
 class TcpChannel:
     """A ``base.Channel`` over TCP. ``received`` and ``sent`` count the octets above TLS."""
 
-    def __init__(self, endpoint: Endpoint, sock: socket.socket, timeout_s: float) -> None:
+    def __init__(
+        self, endpoint: Endpoint, sock: socket.socket, timeout_s: float, is_full: Callable[[], bool] | None
+    ) -> None:
         self.received = 0
         self.sent = 0
         self._endpoint = endpoint
@@ -223,6 +230,8 @@ class TcpChannel:
         self._sock = sock
         self._tls: ssl.SSLSocket | None = None
         self._buffer = memoryview(bytearray(RECEIVE))
+        self._is_full = is_full
+        self._is_awaited = False  # somebody waits for octets, and gets them however much is held
 
     @property
     def is_secure(self) -> bool:
@@ -234,6 +243,10 @@ class TcpChannel:
         """Host, port and TLS version, for people."""
         version = self._tls.version() if self._tls is not None else None
         return f"{self._place}, {(version or 'no TLS').replace('TLSv', 'TLS ')}"
+
+    @property
+    def is_held(self) -> bool:
+        return self._is_full is not None and self._is_full() and not self._is_awaited
 
     # Octets --------------------------------------------------------------------------------
     def send(self, data: bytes | memoryview) -> int:
@@ -273,6 +286,8 @@ class TcpChannel:
 
     def recv(self) -> bytes | None:
         """What has arrived, at most RECEIVE octets, or None when nothing has. The end is a StoreError."""
+        if self.is_held:
+            return None
         filled = 0
         try:
             while filled < RECEIVE:
@@ -289,14 +304,16 @@ class TcpChannel:
         if not filled:
             raise StoreError(f"{self._place} ended the connection", hint="It may be busy; run the same command again.")
         self.received += filled
+        self._is_awaited = False
         return bytes(self._buffer[:filled])
 
     def has_pending(self) -> bool:
         """Whether ``recv`` would give something although the descriptor is not readable."""
-        return self._tls is not None and self._tls.pending() > 0
+        return self._tls is not None and not self.is_held and self._tls.pending() > 0
 
     def wait(self, *, write: bool, timeout_s: float) -> None:
         """Blocks until octets can be received (or sent, if ``write``). StoreError after ``timeout_s``."""
+        self._is_awaited = True
         if self.has_pending():
             return
         deadline = time.monotonic() + timeout_s
@@ -312,7 +329,7 @@ class TcpChannel:
 
     def fileno(self) -> int | None:
         descriptor = self._sock.fileno()
-        return descriptor if descriptor >= 0 else None
+        return descriptor if descriptor >= 0 and not self.is_held else None
 
     def close(self) -> None:
         """Closes the connection without a word. Never raises."""

@@ -90,8 +90,8 @@ def popferry(
 
 
 def backup(ground: Ground, source: str, backup: str) -> Measured:
-    """One night of an endpoint, into a directory that stays (``mbox:PATH`` or ``maildir:PATH``). Its seconds are those of the whole command: of a night
-    the start of Python is a part."""
+    """One night of an endpoint, into a directory that stays (``mbox:PATH`` or ``maildir:PATH``). Its seconds are those
+    of the whole command: of a night the start of Python is a part."""
     done = _popferry(ground, "backup", source, backup, "--source-password", "env:OLD_PASSWORD")
     return replace(done, seconds=done.whole_s)
 

@@ -27,14 +27,18 @@ sys.exit(os.waitstatus_to_exitcode(status))
 """
 
 # The command on a machine whose clock stands so many seconds ahead.
-AHEAD = """
-import runpy, sys, time
-ahead_s, now = float(sys.argv.pop(1)), time.time
-time.time = lambda: now() + ahead_s
+PREPARED = """
+import runpy, sys
+exec(sys.argv.pop(1))
 runpy.run_module("migrate", run_name="__main__", alter_sys=True)
 """
 
 Json = dict[str, Any]
+
+
+def ahead(seconds: float) -> str:
+    """For ``PREPARED``: the clock of the machine is so many seconds ahead."""
+    return f"import time; now = time.time; time.time = lambda: now() + {seconds}"
 
 
 @dataclass(frozen=True)
@@ -70,11 +74,11 @@ class Ferry:
     dest: str
     state: Path
     environment: dict[str, str]
-    ahead_s: int = 0  # of the clock of the machine
+    before: str = ""  # Python that is run in front of the program
     patience_s: float = PATIENCE_S
 
     def command(self, *options: str) -> list[str]:
-        program = ("-c", AHEAD, str(self.ahead_s)) if self.ahead_s else ("-m", "migrate")
+        program = ("-c", PREPARED, self.before) if self.before else ("-m", "migrate")
         return [
             *(sys.executable, *program, "migrate", self.source, self.dest),
             *("--source-password", "env:OLD_PASSWORD", "--dest-password", "env:NEW_PASSWORD"),
@@ -87,7 +91,7 @@ class Ferry:
 
     def ahead(self, days: int) -> Ferry:
         """The same migration, so many days later."""
-        return replace(self, ahead_s=days * 86400)
+        return replace(self, before=ahead(days * 86400))
 
     def start(
         self, *options: str, stdout: int = subprocess.DEVNULL, stderr: int = subprocess.DEVNULL

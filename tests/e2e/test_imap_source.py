@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -86,6 +87,14 @@ def test_every_folder_arrives_with_octets_flags_and_dates_and_the_second_run_sen
     again = accounts.ferry.run("--dedupe", "off")
     assert again.code == 0
     assert again.all("copied") == []
+
+
+def test_a_run_that_may_hold_next_to_nothing_comes_to_its_end(accounts: Accounts) -> None:
+    ferry = replace(accounts.ferry, before="import migrate.engine.run; migrate.engine.run.BUDGET = 1")
+    ran = ferry.run("--dedupe", "off")
+    assert ran.code == 0, ran.err
+    for folder in FOLDERS:
+        assert accounts.held(accounts.new, folder) == accounts.held(accounts.old, folder), folder
 
 
 def test_nothing_changes_at_the_source(accounts: Accounts) -> None:

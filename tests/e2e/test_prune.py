@@ -17,7 +17,7 @@ import pytest
 from tests.support.dovecot import Dovecot
 from tests.support.mailgen import generate
 
-from .ferry import AHEAD, PATIENCE_S, ROOT, Json, Ran
+from .ferry import PATIENCE_S, PREPARED, ROOT, Json, Ran, ahead
 from .nightly import FOLDER, Nightly
 
 pytestmark = [pytest.mark.dovecot]
@@ -47,7 +47,7 @@ class Months(Nightly):
     now_s = 0
 
     def run(self, *words: str, is_json: bool = True, program: tuple[str, ...] = ()) -> Ran:
-        program = program or ("-c", AHEAD, str(self.now_s))
+        program = program or ("-c", PREPARED, ahead(self.now_s))
         done = subprocess.run(
             [sys.executable, *program, *words, *(["--json"] if is_json else [])],
             env=self.ferry.environment,
@@ -207,7 +207,7 @@ def test_what_an_interrupted_backup_has_not_read_back_stays(months: Months) -> N
         # More each time: on a busy machine a run may come to its end before it is killed.
         months.deliver(list(generate(42 + number, 300, odd=0)))
         new += 300
-        command = [sys.executable, "-c", AHEAD, str(months.now_s), *months.words(), "--json"]
+        command = [sys.executable, "-c", PREPARED, ahead(months.now_s), *months.words(), "--json"]
         process = subprocess.Popen(command, env=months.ferry.environment, cwd=ROOT, stdout=subprocess.PIPE)
         assert process.stdout is not None
         for line in process.stdout:

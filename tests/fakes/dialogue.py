@@ -99,6 +99,8 @@ class Dialogue:
 
 
 class DialogueChannel:
+    is_held = False
+
     def __init__(self, dialogue: Dialogue, endpoint: Endpoint, step: int) -> None:
         self._dialogue = dialogue
         self._endpoint = endpoint

@@ -122,6 +122,8 @@ class ScriptChannel:
     ``pace_s``: how long each ``recv`` lasts.
     """
 
+    is_held = False
+
     about = "script"
 
     def __init__(

@@ -45,6 +45,10 @@ class PieceChannel:
             raise StoreError("TLS begins on octets that were not read")
         self._inner.start_tls()
 
+    @property
+    def is_held(self) -> bool:
+        return self._inner.is_held
+
     def has_pending(self) -> bool:
         return bool(self._buffer) or self._inner.has_pending()
 

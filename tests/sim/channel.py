@@ -30,6 +30,8 @@ class ModelChannel:
     octets more of what the peer answers.
     """
 
+    is_held = False
+
     is_secure = False
     about = "model"
 

@@ -367,6 +367,16 @@ def test_an_answer_that_never_comes_is_a_stall() -> None:
         assert "stalled" in str(outcome.error)
 
 
+def test_a_server_that_we_do_not_listen_to_has_not_stalled() -> None:
+    rig = opened("LITERAL+", f'C: APPEND "INBOX" {DATE} {{4+}}\nL: 4\n-:\n')
+    rig.session.submit(append(letter(b"tiny")))
+    assert rig.session.turn() == []
+    assert rig.session._link is not None
+    rig.session._link.channel.is_held = True  # type: ignore[misc]
+    rig.clock.now_s += 61
+    assert rig.session.turn() == []
+
+
 def test_an_idle_session_never_stalls() -> None:
     rig = opened("LITERAL+", HEAD + "S: $t OK [APPENDUID 7 10] done")
     rig.clock.now_s += 10_000

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import socket
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -110,6 +112,36 @@ def test_megabytes_go_both_ways_without_a_deadlock(authority: trustme.CA, tls: T
         assert got == octets
         assert (channel.sent, channel.received) == (len(octets), len(octets) + 5)
         assert largest <= net.RECEIVE
+        channel.close()
+
+
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize("tls", [Tls.IMPLICIT, Tls.NONE])
+def test_what_comes_while_too_much_is_held_waits_in_the_network(authority: trustme.CA, tls: Tls) -> None:
+    secure = tls_echo(server_context(authority.issue_cert("localhost")))
+
+    def plain(sock: socket.socket) -> None:
+        sock.sendall(b"+OK\r\n")
+        while data := sock.recv(65536):
+            sock.sendall(data)
+
+    is_full = False
+    with Server(secure if tls is Tls.IMPLICIT else plain) as server:
+        channel = net.connect(endpoint(server.port, tls), is_full=lambda: is_full)
+        receive(channel, 5)
+        assert channel.fileno() is not None
+        is_full = True
+        channel.send(b"NOOP\r\n")
+        assert channel._poll(select.POLLIN, time.monotonic() + 10)
+        assert (channel.recv(), channel.fileno(), channel.has_pending()) == (None, None, False)
+        is_full = False
+        assert receive(channel, 6) == b"NOOP\r\n"
+        is_full = True
+        channel.send(b"QUIT\r\n")
+        assert receive(channel, 6) == b"QUIT\r\n"  # whoever waits for an answer gets it
+        channel.send(b"NOOP\r\n")
+        assert channel._poll(select.POLLIN, time.monotonic() + 10)
+        assert channel.recv() is None
         channel.close()
 
 

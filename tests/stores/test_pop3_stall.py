@@ -74,6 +74,23 @@ def test_a_slow_line_that_keeps_moving_is_waited_for(opened: Start) -> None:
     assert play.dialogue.clock.now > 3 * TIMEOUT_S
 
 
+def test_a_server_that_we_do_not_listen_to_has_not_stalled(opened: Start) -> None:
+    play = opened("C: RETR 1\nS: +OK\nS: Subject: x\nS: .")
+    drip = Drip(play, a_second=0)
+    drip.channel.is_held = True
+    fetch = Fetch(ONE)
+    play.session.submit(fetch)
+    for _ in range(3 * int(TIMEOUT_S)):
+        play.dialogue.clock.now += 1
+        assert play.session.turn() == []
+    drip.channel.is_held = False
+    drip._budget = 1000
+    outcomes: list[Outcome] = []
+    while not outcomes:
+        outcomes = play.session.turn()
+    assert [(outcome.command, outcome.error) for outcome in outcomes] == [(fetch, None)]
+
+
 def test_a_listing_may_take_longer_to_begin(opened: Start) -> None:
     play = opened("C: STAT\nC: UIDL\nC: LIST")
     assert str(play.error(ListSource())) == "the POP3 server did not answer for 300 s"

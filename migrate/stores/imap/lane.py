@@ -299,7 +299,7 @@ class Lane:
 
     def _check_stall(self) -> None:
         moved = self._sent + self._received
-        if self.is_idle or moved - self._mark >= STALL_OCTETS:
+        if self.is_idle or self._channel.is_held or moved - self._mark >= STALL_OCTETS:
             self._mark, self._mark_s = moved, self._link.clock()
         elif self._link.clock() - self._mark_s > self._link.timeout_s:
             raise StoreError(

@@ -18,6 +18,7 @@ from ...errors import Cause, MailboxError, MessageError, MigrateError, Retry, St
 from ...model import DateSource, Flags, InternalDate, MessageRef, is_keyword
 from ...wire.imap import Data, Fetched, Tagged
 from ..base import Collector
+from ..net import AHEAD
 from .lane import Lane
 from .look import BODY_UIDS, ReadBackJob
 from .mailbox import Folder
@@ -119,6 +120,7 @@ class ImapReader(ImapSession):
             octets=0,
             has_uids=True,
             may_delete_on_fetch=False,
+            ahead=AHEAD,
             mailboxes=tuple(dict.fromkeys(folder.mailbox for folder in self._folders)),
         )
 

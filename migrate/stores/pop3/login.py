@@ -15,7 +15,7 @@ from ...commands import SourceFacts
 from ...errors import Cause, Retry, StoreError
 from ...model import Endpoint, Secret, Tls, display
 from ...wire.pop3 import Challenge, Reply, broken, parse_capabilities, parse_stat
-from ..net import sasl_plain, silent
+from ..net import AHEAD, sasl_plain, silent
 from .link import Link, TimedOut
 
 CAPA_PATIENCE_S = 15.0  # some old servers never answer a command that they do not know
@@ -89,6 +89,7 @@ def log_in(link: Link, endpoint: Endpoint, secret: Secret, *, timeout_s: float, 
         has_uids=_has_uids(link, {**before, **after}, messages, timeout_s),
         may_delete_on_fetch=any(b"0" in caps.get(b"EXPIRE", ()) for caps in (before, after)),
         login_delay_s=_login_delay_s({**before, **after}),
+        ahead=AHEAD,
     )
     return Account(facts, can_pipeline=b"PIPELINING" in after)
 

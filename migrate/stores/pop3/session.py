@@ -207,6 +207,8 @@ class Pop3Reader:
 
     def _watch_time(self, link: Link) -> None:
         """Breaks a session whose server has stalled, and keeps one without work alive."""
+        if link.channel.is_held:
+            self._has_moved(link)  # it is we who wait
         idle_s = self._clock() - self._moved_at
         if not self._owners:
             if idle_s >= KEEP_ALIVE_S and not self._tasks:
