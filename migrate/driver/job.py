@@ -38,6 +38,7 @@ from ..stores.base import Channel, Finding, Session, Step
 from ..stores.files import FilesReader, Shelf
 from ..stores.pop3 import Pop3Reader, Pop3Releaser
 from .loop import Driver
+from .opening import held
 from .prune import unproven
 from .stop import Stop
 
@@ -350,7 +351,7 @@ def _opener(
     """What opens a session. ``files``: those at the destination, if it is no server."""
 
     def connect(endpoint: Endpoint) -> Channel:
-        return net.connect(endpoint, timeout_s=min(30.0, job.timeout_s), allow_clear=job.allow_clear)
+        return held(net.connect(endpoint, timeout_s=min(30.0, job.timeout_s), allow_clear=job.allow_clear))
 
     def named(name: str) -> Trace | None:
         return None if trace is None else lambda who, line: trace(f"{name} {who}", line)

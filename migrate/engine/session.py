@@ -16,6 +16,7 @@ ARE_COPIED = "are copied all the same: only their content will tell that they ar
 
 def open_destination(run: Run) -> Steps[None]:
     """Opens the first lane. From now on the policy knows what the destination writes between folders."""
+    run.check_stop()
     run.dest = yield from run.do(OpenDest(0, asks_separator=run.policy.keeps_mailboxes))
     assert run.dest is not None
     run.policy = replace(run.policy, separator=run.dest.separator)
@@ -24,6 +25,7 @@ def open_destination(run: Run) -> Steps[None]:
 
 
 def open_source(run: Run, *, may_release: bool) -> Steps[None]:
+    run.check_stop()
     run.source = yield from run.do(OpenSource(may_release))
     assert run.source is not None
     run.emit(Connected("source", run.source.greeting))
