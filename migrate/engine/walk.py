@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..commands import CloseDest, CloseSource, OpenDest, OpenMailbox, Tally
+from ..commands import CloseDest, CloseSource, OpenMailbox, Tally
 from ..errors import EXIT_PRECEDENCE, Cause, Exit, MailboxError, MigrateError, Retry, StateError, StoreError, UsageError
 from ..events import Event, Finished, Gone, Notice, Reconnecting
 from ..model import MailboxName, Policy, display
 from ..rules.place import places_of, renamed
+from .lanes import open_lanes
 from .plan import dry_run
 from .proof import prove_rest
 from .recover import NOT_SEEN_YET, claim, give_up, look_at, look_for_doubles, not_placed, recover, scan, settle
@@ -155,19 +156,6 @@ def _one_pass(run: Run) -> Steps[None]:
         yield from run.do(CloseDest(lane))
 
 
-def _open_lanes(run: Run, messages: int) -> Steps[None]:
-    """The other connections, as many as are asked for or as help with this server, for so many messages."""
-    assert run.dest is not None
-    wanted = max(1, min(run.policy.lanes or run.dest.lanes, messages) // run.slowness)
-    for lane in range(len(run.lanes), wanted):
-        try:
-            yield from run.do(OpenDest(lane))
-        except StoreError as error:
-            run.emit(Notice(f"Going on with {lane} of {wanted} connections: {error.what}.", said(error)))
-            return
-        run.lanes = (*run.lanes, lane)
-
-
 def _one_session(run: Run) -> Steps[bool]:
     """Whether the source should be listed again: it may show more once these messages are fetched."""
     before = run.achieved
@@ -185,8 +173,7 @@ def _one_session(run: Run) -> Steps[bool]:
     yield from check_listing(run, listing)
     note_shown(run, listing)
     run.has_worked = True
-    yield from _open_lanes(run, listing.open)
-    yield from _copy(run)
+    yield from _copy(run, listing.open)
     marked = yield from release(run)
     is_limited = run.policy.limit is not None and run.started >= run.policy.limit
     quit_ok = yield from may_quit(run)
@@ -223,11 +210,12 @@ def _look_at_others(run: Run) -> Steps[None]:
                 run.emit(Notice(text, said(error)))
 
 
-def _copy(run: Run) -> Steps[None]:
-    """Copies and proves. Twins of messages that could only be proved at the end are fetched once more."""
+def _copy(run: Run, messages: int) -> Steps[None]:
+    """Copies so many, and proves. Twins of messages that could only be proved at the end are fetched once more."""
     while True:
         before = run.achieved
         transfer = Transfer(run)
+        open_lanes(run, transfer.pump, transfer.in_flight, messages)
         yield from transfer.steps()
         yield from _settle_books(run)
         if not transfer.deferred:

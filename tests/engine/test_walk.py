@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -210,8 +211,21 @@ def test_connections_that_the_destination_refuses_are_done_without(between: Betw
 
     between.on_command = refuse
     assert between.migrate(lanes=4) is Exit.OK
-    assert [event.text for event in between.all(Notice)] == ["Going on with 2 of 4 connections: too many."]
-    assert [command.lane for command in between.sent if isinstance(command, OpenDest)] == [0, 1, 2]
+    assert [event.text for event in between.all(Notice)] == ["Going on with 3 of 4 connections: too many."]
+    assert sorted(command.lane for command in between.sent if isinstance(command, OpenDest)) == [0, 1, 2, 3]
+
+
+def test_the_first_connection_does_not_wait_for_the_others(between: Between) -> None:
+    has_begun = threading.Event()
+
+    def look(command: Command) -> None:
+        if isinstance(command, OpenDest) and command.lane:
+            assert has_begun.wait(10), "nothing was copied before all were open"
+        if isinstance(command, Append):
+            has_begun.set()
+
+    between.on_command = look
+    assert between.migrate(lanes=4) is Exit.OK
 
 
 def test_the_source_is_listed_again_until_a_session_achieves_nothing(between: Between) -> None:

@@ -32,7 +32,8 @@ from .link import Link
 
 T = TypeVar("T")
 
-WAITING_BATCH, WAITING_LANES = 8, 4  # where a message can cost a round trip
+# Where a message can cost a round trip: connections, batches of one under way, messages of a batch that wait.
+WAITING_LANES, WAITING_FLIGHT, WAITING_BATCH = 4, 2, 8
 # What other services say first.
 _STRANGERS = (
     (b"+OK", "a POP3 server"),
@@ -255,8 +256,10 @@ def _account(link: Link, client: Client, capabilities: frozenset[str], about: st
         in_flight=32 if is_overlapped else 1,
     )
     if literals is not Literals.PLUS:
-        # A message can cost a round trip: connections help, and small batches share the work among them.
-        facts = replace(facts, batch_count=WAITING_BATCH, lanes=WAITING_LANES)
+        # Connections help. The work is shared as it gets done: small batches, and each has the next one behind it only.
+        batch = WAITING_BATCH * 2 if literals is Literals.MINUS else WAITING_BATCH  # of small mail half waits
+        flight = min(WAITING_FLIGHT, facts.in_flight)
+        facts = replace(facts, batch_count=batch, in_flight=flight, lanes=WAITING_LANES)
     return Account(link, client, facts, capabilities, literals, is_overlapped)
 
 
