@@ -13,16 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from .errors import MigrateError
-from .model import (
-    Checkpoint,
-    Fingerprint,
-    Flags,
-    InternalDate,
-    MailboxName,
-    Message,
-    MessageRef,
-    Work,
-)
+from .model import Checkpoint, Fingerprint, Flags, InternalDate, MailboxName, Message, MessageRef, Work
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +38,13 @@ class OpenSource(Command):
 
     Only with ``may_release`` can the session that it opens delete anything.
     """
+
+    may_release: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReachSource(Command):
+    """Begins what the next OpenSource does before it logs in. Value: None, at once; never an error, OpenSource has it."""
 
     may_release: bool = False
 

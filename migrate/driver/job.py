@@ -37,7 +37,7 @@ from ..stores import maildir, mbox, net
 from ..stores.base import Channel, Finding, Session, Step
 from ..stores.files import FilesReader, Shelf
 from ..stores.pop3 import Pop3Reader, Pop3Releaser
-from .loop import Driver
+from .loop import Driver, Opener
 from .opening import held
 from .prune import unproven
 from .stop import Stop
@@ -92,7 +92,7 @@ def run_job(
         # Files that were put back from an older copy would give uids once more that rows of ours claim.
         files = None if job.dest.path is None else _Files(job, is_dry=job.policy.dry_run, floors=state.highest_uids())
         opener = _opener(job, source_secret, dest_secret, spill_dir, trace, files)
-        code = Driver(state, opener, stop, emit).run(walk(job.policy, emit, forbid))
+        code = _driver(job, state, opener, stop, emit).run(walk(job.policy, emit, forbid))
         # From mail that is read where it stands a person may delete, as from a server.
         grows = job.dest.protocol is Wire.MBOX or job.is_backup
         is_done = not job.policy.dry_run and code in (Exit.OK, Exit.SET_ASIDE, Exit.TEMPORARY)
@@ -102,6 +102,10 @@ def run_job(
                 _close_months(job, emit)
             return Exit.DIFFERENCES if lost else code
     return code
+
+
+def _driver(job: JobLike, books: Books, opener: Opener, stop: Stop, emit: Callable[[Event], None]) -> Driver:
+    return Driver(books, opener, stop, emit, can_reach=job.source.path is None)
 
 
 def _path_of(place: Endpoint) -> Path:
@@ -190,7 +194,7 @@ def verify_job(
             files = None if job.dest.path is None else _Files(job, is_dry=True, floors={})
             opener = _opener(job, source_secret, dest_secret, spill_dir, trace, files)
             # The sheet stands where a migration has its books; the engine knows (engine.reading.ask_sheet).
-            return Driver(cast(Books, sheet), opener, stop, emit).run(audit(job.policy, emit))
+            return _driver(job, cast(Books, sheet), opener, stop, emit).run(audit(job.policy, emit))
         finally:
             sheet.close()
 
@@ -273,7 +277,7 @@ def rebuild_job(
         files = None if job.dest.path is None else _Files(job, is_dry=job.policy.dry_run, floors={})
         with _spill_dir(job) as spill_dir, _trace(job.trace_path, emit) as trace:
             opener = _opener(job, source_secret, dest_secret, spill_dir, trace, files)
-            code = Driver(making.state, opener, stop, emit).run(rebuild(job.policy, emit))
+            code = _driver(job, making.state, opener, stop, emit).run(rebuild(job.policy, emit))
         if code in (Exit.OK, Exit.SET_ASIDE):
             making.finish()
         return code
@@ -347,7 +351,7 @@ def _opener(
     spill_dir: Path,
     trace: Trace | None,
     files: _Files | None,
-) -> Callable[[OpenSource | OpenDest], Session]:
+) -> Opener:
     """What opens a session. ``files``: those at the destination, if it is no server."""
 
     def connect(endpoint: Endpoint) -> Channel:

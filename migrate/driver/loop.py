@@ -7,6 +7,7 @@ import selectors
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import cast
 
 from ..commands import (
     Ask,
@@ -20,15 +21,16 @@ from ..commands import (
     OpenDest,
     OpenSource,
     Outcome,
+    ReachSource,
     Wait,
 )
 from ..engine.run import Steps
 from ..errors import Exit, StoreError
 from ..events import Event, Notice
 from ..model import display
-from ..stores.base import Session
+from ..stores.base import Reachable, Session
 from .committer import Committer
-from .opening import Opening
+from .opening import Opening, Reaching
 from .stop import STOP_S, Stop
 
 TICK_S = 1.0  # sessions are turned at least so often, so that they notice a stalled server
@@ -40,13 +42,24 @@ Opener = Callable[[OpenSource | OpenDest], Session]
 class Driver:
     """Plays the world for one engine: every command gets its outcome."""
 
-    def __init__(self, books: Books, opener: Opener, stop: Stop, emit: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        books: Books,
+        opener: Opener,
+        stop: Stop,
+        emit: Callable[[Event], None],
+        *,
+        can_reach: bool = False,
+    ) -> None:
+        """``can_reach``: the sessions at the source are Reachable."""
         self._opener = opener
+        self._can_reach = can_reach
         self._emit = emit
         self._stop = stop
         self._ended: deque[Outcome] = deque()
         self._sessions: dict[int, Session] = {}  # -1 is the source, others are lanes
         self._openings: dict[int, Opening] = {}  # sessions that are not touched yet
+        self._reaching: Reaching | None = None
         self._owed: dict[int, dict[Command, None]] = {}
         self._timers: list[tuple[float, Command]] = []
         self._wake_in, self._wake_out = os.pipe()
@@ -76,6 +89,8 @@ class Driver:
             self._committer.join()
             for place, session in self._sessions.items():
                 self._free(place, session)
+            if self._reaching is not None:
+                self._reaching.leave()
             self._selector.close()
             os.close(self._wake_in)
             os.close(self._wake_out)
@@ -88,6 +103,10 @@ class Driver:
                 self._ended.append(Outcome(command, Instant(time.time(), time.monotonic())))
             case Wait():
                 self._timers.append((time.monotonic() + command.seconds, command))
+            case ReachSource():
+                if self._can_reach:
+                    self._reach(command)
+                self._ended.append(Outcome(command))
             case _:
                 self._submit(getattr(command, "lane", -1), command)
 
@@ -109,11 +128,23 @@ class Driver:
 
     def _open(self, place: int, command: OpenSource | OpenDest) -> None:
         self._close(place)
-        session = self._sessions[place] = self._opener(command)
+        reaching = None
+        if isinstance(command, OpenSource):
+            reaching, self._reaching = self._reaching, None
+            if reaching is not None and not reaching.is_fit(command):
+                reaching.leave()
+                reaching = None
+        session = self._sessions[place] = self._opener(command) if reaching is None else reaching.session
         self._owed[place] = {command: None}
-        session.submit(command)
-        opening = self._openings[place] = Opening(session, self._wake_out)
+        opening = self._openings[place] = Opening(session, command, self._wake_out, reaching)
         opening.start()
+
+    def _reach(self, command: ReachSource) -> None:
+        if self._reaching is not None:
+            self._reaching.leave()
+        session = cast(Reachable, self._opener(OpenSource(command.may_release)))
+        self._reaching = Reaching(session, self._wake_out, may_release=command.may_release)
+        self._reaching.start()
 
     def _next_outcome(self) -> Outcome:
         while not self._ended:
@@ -195,8 +226,10 @@ class Driver:
 
     def _free(self, place: int, session: Session) -> None:
         opening = self._openings.pop(place, None)
-        if opening is None or not opening.leave():
+        if opening is None:
             session.close()
+        else:
+            opening.leave()
 
     def _cut_all(self) -> None:
         for place in list(self._sessions):

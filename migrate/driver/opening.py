@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import os
 import threading
+import time
+from collections.abc import Sequence
 
-from ..commands import Command, Outcome
+from ..commands import Command, OpenDest, OpenSource, Outcome
 from ..errors import StoreError
-from ..stores.base import Channel, Session
+from ..stores.base import Channel, Reachable, Session
+
+FRESH_S = 10.0  # a server that waits longer for our login may have hung up
 
 
-class Opening(threading.Thread):
-    """The first turn of a session, in which it opens. Nobody else touches the session until ``is_over``.
-
-    ``wake`` is written to when the turn is over. ``later`` holds the commands that came meanwhile.
-    """
+class _Thread(threading.Thread):
+    """Has a session to itself until ``is_over``, and writes to ``wake`` then."""
 
     def __init__(self, session: Session, wake: int) -> None:
         super().__init__(name="opening", daemon=True)
+        self.fault: BaseException | None = None  # one that nobody expected: for the driver to raise
         self._session = session
         self._wake = wake
         self._lock = threading.Lock()
-        self._channel: Channel | None = None
         self._is_left = self._is_over = False
-        self.outcomes: list[Outcome] = []
-        self.fault: BaseException | None = None  # one that nobody expected: for the driver to raise
-        self.later: list[Command] = []
+        self._channel: Channel | None = None
 
     def run(self) -> None:
         try:
-            self.outcomes = self._session.turn()
+            self.work()
         except BaseException as error:  # noqa: BLE001 - a thread shows what it dies of, whatever that holds
             self.fault = error
         with self._lock:
@@ -39,22 +38,28 @@ class Opening(threading.Thread):
         if self._is_left:
             self._session.close()
 
+    def work(self) -> None:
+        """What may block."""
+        raise NotImplementedError
+
     @property
     def is_over(self) -> bool:
         with self._lock:  # the driver may close ``wake`` as soon as it knows
             return self._is_over
 
-    def leave(self) -> bool:
-        """Whether the turn was still under way; then it ends soon, and closes the session itself.
+    def leave(self) -> None:
+        """Closes the session, at once or as soon as nothing blocks any more.
 
         What waits for a server is woken. A name that is looked up, or a connection that is being made, is waited for
         to its end (30 s at the most), and nothing is sent over it.
         """
         with self._lock:
-            self._is_left = not self._is_over
-            if self._is_left and self._channel is not None:
+            self._is_left = True
+            if self._channel is not None:
                 self._channel.close()
-            return self._is_left
+            if not self._is_over:
+                return
+        self._session.close()
 
     def hold(self, channel: Channel) -> None:
         """Takes note of the connection of this session. StoreError when nobody wants it any more."""
@@ -65,9 +70,55 @@ class Opening(threading.Thread):
                 raise StoreError("the connection was closed")
 
 
+class Reaching(_Thread):
+    """A session on its way to a server, before somebody asks to open it."""
+
+    def __init__(self, session: Reachable, wake: int, *, may_release: bool) -> None:
+        super().__init__(session, wake)
+        self.session = session
+        self._may_release = may_release
+        self._ended_s = 0.0
+
+    def work(self) -> None:
+        self.session.reach()
+        self._ended_s = time.monotonic()
+
+    def is_fit(self, command: OpenSource) -> bool:
+        """Whether the session is the one that the command asks for, and was greeted just now or is about to be."""
+        is_fresh = not self.is_over or time.monotonic() - self._ended_s < FRESH_S
+        return is_fresh and command.may_release == self._may_release
+
+
+class Opening(_Thread):
+    """The first turn of a session, in which it opens, once ``reaching`` is over. ``later`` holds what came meanwhile."""
+
+    def __init__(
+        self, session: Session, command: OpenSource | OpenDest, wake: int, reaching: Reaching | None = None
+    ) -> None:
+        super().__init__(session, wake)
+        self._command = command
+        self._reaching = reaching
+        self.outcomes: Sequence[Outcome] = ()
+        self.later: list[Command] = []
+
+    def work(self) -> None:
+        if self._reaching is not None:
+            self._reaching.join()
+            if self._reaching.fault is not None:
+                raise self._reaching.fault
+        if not self._is_left:
+            self._session.submit(self._command)
+            self.outcomes = self._session.turn()
+
+    def leave(self) -> None:
+        if self._reaching is not None:
+            self._reaching.leave()
+        super().leave()
+
+
 def held(channel: Channel) -> Channel:
-    """The same channel, which ``leave`` closes if this is the thread of an opening."""
+    """The same channel, which ``leave`` closes if this thread has a session to itself."""
     thread = threading.current_thread()
-    if isinstance(thread, Opening):
+    if isinstance(thread, _Thread):
         thread.hold(channel)
     return channel

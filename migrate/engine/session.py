@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..commands import ListingFacts, ListSource, OpenDest, OpenSource
+from ..commands import ListingFacts, ListSource, OpenDest, OpenSource, ReachSource
 from ..errors import Cause, Retry, StoreError, UsageError
 from ..events import Connected, Gone, Listed, Notice, Skipped
 from .run import Run, Steps
@@ -15,8 +15,9 @@ ARE_COPIED = "are copied all the same: only their content will tell that they ar
 
 
 def open_destination(run: Run) -> Steps[None]:
-    """Opens the first lane. From now on the policy knows what the destination writes between folders."""
+    """Opens the first lane, while the source is reached. From now on the policy knows what separates folders there."""
     run.check_stop()
+    yield from run.do(ReachSource(run.wants_deletion))
     run.dest = yield from run.do(OpenDest(0, asks_separator=run.policy.keeps_mailboxes))
     assert run.dest is not None
     run.policy = replace(run.policy, separator=run.dest.separator)

@@ -76,6 +76,19 @@ class Session(Protocol):
         """Frees everything at once, without a word to the server. Never raises."""
 
 
+AGAIN_S = 2.0  # what ``reach`` did not get is asked for again, unless it took so long to be refused
+
+
+class Reachable(Session, Protocol):
+    """A session at a server that has work before its login, which locks nothing there."""
+
+    def reach(self) -> None:
+        """Connects, secures and asks what the server can do: may block, is called first, once and before ``submit``.
+
+        Raises nothing. OpenSource goes on from there where the connection is still good, and else begins anew.
+        """
+
+
 class Channel(Protocol):
     """An octet stream to a server, never blocking but in ``wait`` (net.TcpChannel, and fakes).
 

@@ -54,8 +54,16 @@ class Account:
     is_overlapped: bool  # a command may follow before the last one was answered
 
 
-def log_in(link: Link, endpoint: Endpoint, secret: Secret) -> Account:
-    """The account behind a fresh connection. StoreError when the server will not have us, or is not safe."""
+@dataclass(frozen=True, slots=True)
+class Greeted:
+    """A server that has greeted us, over a connection that may carry a password."""
+
+    greeting: Status
+    client: Client
+
+
+def greet(link: Link, endpoint: Endpoint, secret: Secret) -> Greeted:
+    """All that comes before the login. StoreError when the server will not have us, or is not safe."""
     _check_credentials(endpoint, secret)
     link.keep_secret(endpoint, secret)
     greeting = _greet(link, endpoint)
@@ -67,7 +75,12 @@ def log_in(link: Link, endpoint: Endpoint, secret: Secret) -> Account:
     # Of what was said before TLS only the kind of greeting is handed on: nothing else counts.
     told = () if endpoint.tls is Tls.STARTTLS else _told_in(greeting)
     ready = b"* %s ready" % greeting.status
-    client = _understood(link, "greeting", lambda: Client(link, endpoint.host, ready, told))
+    return Greeted(greeting, _understood(link, "greeting", lambda: Client(link, endpoint.host, ready, told)))
+
+
+def log_in(link: Link, endpoint: Endpoint, secret: Secret, greeted: Greeted) -> Account:
+    """The account of a server that has greeted us. StoreError when it will not have us."""
+    greeting, client = greeted.greeting, greeted.client
     capabilities: frozenset[str] = frozenset()
     if greeting.status == b"OK":
         _authenticate(link, client, endpoint, secret)
