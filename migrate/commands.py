@@ -44,7 +44,7 @@ class OpenSource(Command):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReachSource(Command):
-    """Begins what the next OpenSource does before it logs in. Value: None, at once; never an error, OpenSource has it."""
+    """Begins what the next OpenSource does before it logs in. Value: None, at once; OpenSource has the errors."""
 
     may_release: bool = False
 

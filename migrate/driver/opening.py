@@ -90,7 +90,7 @@ class Reaching(_Thread):
 
 
 class Opening(_Thread):
-    """The first turn of a session, in which it opens, once ``reaching`` is over. ``later`` holds what came meanwhile."""
+    """The first turn of a session, in which it opens, once ``reaching`` is over. ``later``: what came meanwhile."""
 
     def __init__(
         self, session: Session, command: OpenSource | OpenDest, wake: int, reaching: Reaching | None = None

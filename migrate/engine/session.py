@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from ..commands import ListingFacts, ListSource, OpenDest, OpenSource, ReachSource
+from ..commands import ListingFacts, OpenDest, OpenSource, ReachSource
 from ..errors import Cause, Retry, StoreError, UsageError
 from ..events import Connected, Gone, Listed, Notice, Skipped
+from ..model import MessageRef
 from .run import Run, Steps
 
 LONGEST_LOGIN_DELAY_S = 300
@@ -36,8 +38,8 @@ def open_source(run: Run, *, may_release: bool) -> Steps[None]:
     run.fetched_at = yield from run.wall()
 
 
-def take_listing(run: Run) -> Steps[ListingFacts]:
-    refs = yield from run.do(ListSource())
+def take_listing(run: Run, refs: Sequence[MessageRef]) -> Steps[ListingFacts]:
+    """What the listing means, once it is in the books."""
     listing = yield from run.ask(lambda books: books.record_listing(refs))
     skipped = yield from _skip(run, listing)
     listing = replace(listing, open=listing.open - skipped, done=listing.done + skipped)

@@ -21,15 +21,20 @@ from migrate.commands import (
     Instant,
     ListingFacts,
     ListSource,
+    MailboxMemory,
+    MailboxStatus,
     Now,
     OpenDest,
     OpenMailbox,
     OpenSource,
+    Outcome,
+    SearchUids,
     SourceFacts,
     Tally,
     Wait,
 )
 from migrate.engine import walk
+from migrate.engine.run import Run
 from migrate.engine.session import check_listing, may_list_again, may_quit, open_source
 from migrate.engine.walk import code_of, sentence
 from migrate.errors import (
@@ -60,7 +65,7 @@ from migrate.state import open_state
 from migrate.stores.memory import MemoryMailbox
 
 from .stepping import a_run, play, silent, trouble
-from .support import ACCOUNTS, OLD, Between, letter
+from .support import ACCOUNTS, OLD, Between, Crash, letter
 
 DAY_S = 86400
 _NOW = Instant(1e9, 1.0)
@@ -233,6 +238,56 @@ def test_the_source_is_listed_again_until_a_session_achieves_nothing(between: Be
     assert sum(isinstance(command, ListSource) for command in between.sent) == 2
     assert between.migrate() is Exit.OK
     assert sum(isinstance(command, ListSource) for command in between.sent) == 1
+
+
+def searches_before_the_source(between: Between) -> int:
+    """How often the last run searched the destination before it opened the source, which it did first of all."""
+    kinds = [type(command) for command in between.sent]
+    assert SearchUids in kinds[kinds.index(OpenSource) : kinds.index(Append) if Append in kinds else None]
+    return kinds[: kinds.index(OpenSource)].count(SearchUids)
+
+
+def test_what_is_new_at_the_destination_is_looked_at_before_the_source_is_opened_and_once_more(
+    between: Between,
+) -> None:
+    assert between.migrate() is Exit.OK
+    assert searches_before_the_source(between) == 0, "it is empty, the server says"
+    assert between.migrate() is Exit.OK
+    assert searches_before_the_source(between) == 0, "nothing came, the server says"
+    between.store(letter(77))
+    assert between.migrate() is Exit.OK
+    assert searches_before_the_source(between) == 1
+
+
+def test_where_copies_are_missed_the_destination_is_searched_whatever_it_says(between: Between) -> None:
+    def die(command: Command) -> None:
+        if isinstance(command, Append):
+            raise Crash
+
+    between.on_command = die
+    with pytest.raises(Crash):
+        between.migrate()
+    between.on_command = lambda command: None
+    assert between.migrate() is Exit.OK
+    assert searches_before_the_source(between) == 1
+    assert between.stored() == between.source()
+
+
+def test_the_source_lists_while_the_destination_is_searched(between: Between) -> None:
+    """Both are under way at once, and only when the source has let us in (R1)."""
+    run = Run(between.policy, between.events.append)
+    run.mailboxes[OLD] = MailboxStatus(1, 1, 0, frozenset())
+    memory = MailboxMemory(1, 1, 5)
+    steps = walk._search_beside(run, listing := ListSource(), [OLD])
+    [asked] = next(steps)
+    first, search = steps.send(Outcome(asked, memory))
+    assert first is listing
+    assert isinstance(search, SearchUids)
+    assert (search.mailbox, search.low) == (OLD, 5)
+    assert steps.send(Outcome(search, [7])) == ()
+    with pytest.raises(StopIteration) as end:
+        steps.send(Outcome(listing, ["refs"]))
+    assert end.value.value == (["refs"], {OLD: [7]})
 
 
 def after_the_first_session(between: Between, change: Callable[[], object]) -> None:

@@ -1,4 +1,4 @@
-"""A server that hangs while a session is opened: stopping does not wait for it, and nothing of it is left behind."""
+"""Sessions are opened beside the run: what a stop leaves behind, and what is done ahead of its turn."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ from migrate.events import Event, Stopping
 from migrate.model import Endpoint, MailboxName, Policy, Protocol, Secret, Tls
 
 from ..stores.net_rig import Server, swallow
+from ..support.embedded.imap import ImapSession
+from ..support.embedded.pop3 import Pop3Session
 from .canary import REAL
+from .conftest import FIVE, MakeEnds, Popferry
+from .servers import Gate, held
 
 Hung = Iterator[tuple[int, threading.Event]]
 
@@ -84,3 +88,83 @@ def test_a_stop_does_not_wait_for_an_opening(
             if isinstance(thread, Opening):
                 thread.join(5.0)
                 assert not thread.is_alive()
+
+
+def noting(said: list[bytes], on_capa: Callable[[], object]) -> type[Pop3Session]:
+    """A POP3 server that tells what it hears, and when it was asked what it can do."""
+
+    class Noting(Pop3Session):
+        def read_line(self) -> bytes:
+            said.append(line := super().read_line())
+            return line
+
+        def do_capa(self) -> None:
+            super().do_capa()
+            on_capa()
+
+    return Noting
+
+
+def test_the_source_is_reached_beside_the_destination_and_not_logged_in(ends: MakeEnds, popferry: Popferry) -> None:
+    gate, has_come, said = Gate(), threading.Event(), list[bytes]()
+    both = ends(pop3=noting(said, has_come.set), imap=held(ImapSession, gate))
+    both.deliver(*FIVE)
+    running = popferry.begin_migration(*both.words)
+    gate.wait()
+    assert has_come.wait(10), "it waits for the destination"
+    assert said == [b"CAPA"]
+    gate.open()
+    running.wait().told(0)
+    both.check_complete(*FIVE)
+    assert said[:2] == [b"CAPA", b"USER alice"], "it was reached once more"
+
+
+def test_a_source_that_hangs_up_before_the_login_is_connected_to_anew(ends: MakeEnds, popferry: Popferry) -> None:
+    gate, said = Gate(), list[bytes]()
+
+    class Impatient(noting(said, lambda: None)):  # type: ignore[misc]
+        def close(self) -> None:
+            super().close()
+            gate.open()
+
+        def do_capa(self) -> None:
+            super().do_capa()
+            self.is_done = said.count(b"CAPA") == 1
+
+    both = ends(pop3=Impatient, imap=held(ImapSession, gate))
+    both.deliver(*FIVE)
+    ran = popferry.begin_migration(*both.words).wait()
+    ran.told(0)
+    assert "Trying again" not in ran.err
+    both.check_complete(*FIVE)
+    assert said[:3] == [b"CAPA", b"CAPA", b"USER alice"]
+
+
+def test_a_source_that_takes_one_connection_at_a_time_is_asked_again(ends: MakeEnds, popferry: Popferry) -> None:
+    """The next session is reached while the one before it says goodbye."""
+    is_taken, was_refused = threading.Lock(), threading.Event()
+
+    class Single(Pop3Session):
+        def serve(self) -> None:
+            if not is_taken.acquire(blocking=False):
+                self.send(b"-ERR [SYS/TEMP] too many connections\r\n")
+                was_refused.set()
+                return
+            try:
+                super().serve()
+            finally:
+                is_taken.release()
+
+        def do_quit(self) -> None:
+            was_refused.wait(10)
+            is_taken.release()
+            super().do_quit()
+            is_taken.acquire()
+
+    both = ends(pop3=Single)
+    both.deliver(*FIVE)
+    ran = popferry.begin_migration(*both.words).wait()
+    ran.told(0)
+    assert was_refused.is_set()
+    assert "Trying again" not in ran.err
+    both.check_complete(*FIVE)
