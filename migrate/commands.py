@@ -164,13 +164,14 @@ class Append(Command):
     """Uploads letters. Value: tuple[AppendUid | None | MessageError, ...], one for each letter.
 
     Where the destination is atomic and refuses the whole batch, the outcome is
-    a MessageError and none was stored. A StoreError says nothing about what
-    was stored.
+    a MessageError and none was stored; not if they go ``apart``, one command for
+    each. A StoreError says nothing about what was stored.
     """
 
     lane: int
     mailbox: MailboxName
     letters: tuple[Letter, ...]
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

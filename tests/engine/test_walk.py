@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -231,6 +232,21 @@ def test_the_first_connection_does_not_wait_for_the_others(between: Between) -> 
 
     between.on_command = look
     assert between.migrate(lanes=4) is Exit.OK
+
+
+def test_the_messages_of_a_refused_batch_are_sent_apart_and_once_more_only(tmp_path: Path) -> None:
+    large = letter(20, body=b"x" * 500)
+    letters = [large if number == 20 else letter(number) for number in range(40)]
+    between = Between(tmp_path, letters, append_limit=300)
+    assert between.migrate() is Exit.SET_ASIDE
+    batches = [command for command in between.sent if isinstance(command, Append) and large in octets(command)]
+    assert [command.apart for command in batches] == [False, True]
+    assert octets(batches[0]) == octets(batches[1])
+    assert between.stored() == between.source() - Counter([large])
+
+
+def octets(command: Append) -> list[bytes]:
+    return [b"".join(letter.message.blocks()) for letter in command.letters]
 
 
 def test_the_source_is_listed_again_until_a_session_achieves_nothing(between: Between) -> None:
