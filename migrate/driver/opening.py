@@ -32,10 +32,10 @@ class _Thread(threading.Thread):
         except BaseException as error:  # noqa: BLE001 - a thread shows what it dies of, whatever that holds
             self.fault = error
         with self._lock:
-            self._is_over = True
-            if not self._is_left:
+            self._is_over, is_left = True, self._is_left
+            if not is_left:
                 os.write(self._wake, b"o")
-        if self._is_left:
+        if is_left:
             self._session.close()
 
     def work(self) -> None:
@@ -53,13 +53,16 @@ class _Thread(threading.Thread):
         What waits for a server is woken. A name that is looked up, or a connection that is being made, is waited for
         to its end (30 s at the most), and nothing is sent over it.
         """
+        if not self.cut():
+            self._session.close()
+
+    def cut(self) -> bool:
+        """Whether it was still at work: then that ends soon, and the session is closed here."""
         with self._lock:
-            self._is_left = True
+            self._is_left = not self._is_over
             if self._channel is not None:
                 self._channel.close()
-            if not self._is_over:
-                return
-        self._session.close()
+            return self._is_left
 
     def hold(self, channel: Channel) -> None:
         """Takes note of the connection of this session. StoreError when nobody wants it any more."""
@@ -110,10 +113,10 @@ class Opening(_Thread):
             self._session.submit(self._command)
             self.outcomes = self._session.turn()
 
-    def leave(self) -> None:
+    def cut(self) -> bool:
         if self._reaching is not None:
-            self._reaching.leave()
-        super().leave()
+            self._reaching.cut()
+        return super().cut()
 
 
 def held(channel: Channel) -> Channel:
