@@ -78,15 +78,26 @@ def test_a_stop_does_not_wait_for_an_opening(
             tmp_path / "state.sqlite",
             timeout_s=timeout_s,
         )
-        threading.Thread(target=lambda: stop.request() if has_come.wait() else None).start()
+        threading.Thread(target=stop_in_the_middle, args=(stop, has_come)).start()
         began_s = time.monotonic()
         assert run_job(job, Secret(REAL), Secret(REAL), events.append, stop) is Exit.INTERRUPTED
         assert time.monotonic() - began_s < 2.0
         assert any(isinstance(event, Stopping) for event in events)
-        for thread in threading.enumerate():
-            if thread.name == "opening":
-                thread.join(5.0)
-                assert not thread.is_alive()
+        for thread in openings():
+            thread.join(5.0)
+            assert not thread.is_alive()
+
+
+def openings() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "opening"]
+
+
+def stop_in_the_middle(stop: Stop, has_come: threading.Event) -> None:
+    """Stops the run once a server has been reached, or a connection is about to be made."""
+    has_come.wait()
+    while not openings():
+        has_come.wait()
+    stop.request()
 
 
 def noting(said: list[bytes], on_capa: Callable[[], object]) -> type[Pop3Session]:
