@@ -13,16 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from .errors import MigrateError
-from .model import (
-    Checkpoint,
-    Fingerprint,
-    Flags,
-    InternalDate,
-    MailboxName,
-    Message,
-    MessageRef,
-    Work,
-)
+from .model import Checkpoint, Fingerprint, Flags, InternalDate, MailboxName, Message, MessageRef, Work
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +38,13 @@ class OpenSource(Command):
 
     Only with ``may_release`` can the session that it opens delete anything.
     """
+
+    may_release: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReachSource(Command):
+    """Begins what the next OpenSource does before it logs in. Value: None, at once; OpenSource has the errors."""
 
     may_release: bool = False
 
@@ -167,13 +165,14 @@ class Append(Command):
     """Uploads letters. Value: tuple[AppendUid | None | MessageError, ...], one for each letter.
 
     Where the destination is atomic and refuses the whole batch, the outcome is
-    a MessageError and none was stored. A StoreError says nothing about what
-    was stored.
+    a MessageError and none was stored; not if they go ``apart``, one command for
+    each. A StoreError says nothing about what was stored.
     """
 
     lane: int
     mailbox: MailboxName
     letters: tuple[Letter, ...]
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

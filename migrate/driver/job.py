@@ -38,7 +38,8 @@ from ..stores import maildir, mbox, net
 from ..stores.base import Channel, Finding, Session, Step
 from ..stores.files import FilesReader, Shelf
 from ..stores.pop3 import Pop3Reader, Pop3Releaser
-from .loop import Driver
+from .loop import Driver, Opener
+from .opening import closable
 from .prune import unproven
 from .stop import Stop
 
@@ -93,7 +94,7 @@ def run_job(
         files = None if job.dest.path is None else _Files(job, is_dry=job.policy.dry_run, floors=state.highest_uids())
         held = Held()
         opener = _opener(job, source_secret, dest_secret, spill_dir, trace, files, lambda: held.is_full)
-        code = Driver(state, opener, stop, emit).run(walk(job.policy, emit, forbid, held))
+        code = _driver(job, state, opener, stop, emit).run(walk(job.policy, emit, forbid, held))
         # From mail that is read where it stands a person may delete, as from a server.
         grows = job.dest.protocol is Wire.MBOX or job.is_backup
         is_done = not job.policy.dry_run and code in (Exit.OK, Exit.SET_ASIDE, Exit.TEMPORARY)
@@ -103,6 +104,10 @@ def run_job(
                 _close_months(job, emit)
             return Exit.DIFFERENCES if lost else code
     return code
+
+
+def _driver(job: JobLike, books: Books, opener: Opener, stop: Stop, emit: Callable[[Event], None]) -> Driver:
+    return Driver(books, opener, stop, emit, can_reach=job.source.path is None)
 
 
 def _path_of(place: Endpoint) -> Path:
@@ -191,7 +196,7 @@ def verify_job(
             files = None if job.dest.path is None else _Files(job, is_dry=True, floors={})
             opener = _opener(job, source_secret, dest_secret, spill_dir, trace, files)
             # The sheet stands where a migration has its books; the engine knows (engine.reading.ask_sheet).
-            return Driver(cast(Books, sheet), opener, stop, emit).run(audit(job.policy, emit))
+            return _driver(job, cast(Books, sheet), opener, stop, emit).run(audit(job.policy, emit))
         finally:
             sheet.close()
 
@@ -274,7 +279,7 @@ def rebuild_job(
         files = None if job.dest.path is None else _Files(job, is_dry=job.policy.dry_run, floors={})
         with _spill_dir(job) as spill_dir, _trace(job.trace_path, emit) as trace:
             opener = _opener(job, source_secret, dest_secret, spill_dir, trace, files)
-            code = Driver(making.state, opener, stop, emit).run(rebuild(job.policy, emit))
+            code = _driver(job, making.state, opener, stop, emit).run(rebuild(job.policy, emit))
         if code in (Exit.OK, Exit.SET_ASIDE):
             making.finish()
         return code
@@ -349,17 +354,19 @@ def _opener(
     trace: Trace | None,
     files: _Files | None,
     is_full: Callable[[], bool] | None = None,
-) -> Callable[[OpenSource | OpenDest], Session]:
+) -> Opener:
     """What opens a session. ``files``: those at the destination, if it is no server. ``is_full``: whether the run
     holds all it may."""
 
     def connect(endpoint: Endpoint) -> Channel:
         is_source = endpoint is job.source
-        return net.connect(
-            endpoint,
-            timeout_s=min(30.0, job.timeout_s),
-            allow_clear=job.allow_clear,
-            is_full=is_full if is_source else None,
+        return closable(
+            net.connect(
+                endpoint,
+                timeout_s=min(30.0, job.timeout_s),
+                allow_clear=job.allow_clear,
+                is_full=is_full if is_source else None,
+            )
         )
 
     def named(name: str) -> Trace | None:

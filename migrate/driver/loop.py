@@ -7,6 +7,7 @@ import selectors
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import cast
 
 from ..commands import (
     Ask,
@@ -20,14 +21,16 @@ from ..commands import (
     OpenDest,
     OpenSource,
     Outcome,
+    ReachSource,
     Wait,
 )
 from ..engine.run import Steps
 from ..errors import Exit, StoreError
 from ..events import Event, Notice
 from ..model import display
-from ..stores.base import Session
+from ..stores.base import Reachable, Session
 from .committer import Committer
+from .opening import Opening, Reaching
 from .stop import STOP_S, Stop
 
 TICK_S = 1.0  # sessions are turned at least so often, so that they notice a stalled server
@@ -39,12 +42,24 @@ Opener = Callable[[OpenSource | OpenDest], Session]
 class Driver:
     """Plays the world for one engine: every command gets its outcome."""
 
-    def __init__(self, books: Books, opener: Opener, stop: Stop, emit: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        books: Books,
+        opener: Opener,
+        stop: Stop,
+        emit: Callable[[Event], None],
+        *,
+        can_reach: bool = False,
+    ) -> None:
+        """``can_reach``: the sessions at the source are Reachable."""
         self._opener = opener
+        self._can_reach = can_reach
         self._emit = emit
         self._stop = stop
         self._ended: deque[Outcome] = deque()
         self._sessions: dict[int, Session] = {}  # -1 is the source, others are lanes
+        self._openings: dict[int, Opening] = {}  # sessions that are not touched yet
+        self._reaching: Reaching | None = None
         self._owed: dict[int, dict[Command, None]] = {}
         self._timers: list[tuple[float, Command]] = []
         self._wake_in, self._wake_out = os.pipe()
@@ -72,8 +87,10 @@ class Driver:
             self._stop.end()
             self._committer.submit(None)
             self._committer.join()
-            for session in self._sessions.values():
-                session.close()
+            for place, session in self._sessions.items():
+                self._free(place, session)
+            if self._reaching is not None:
+                self._reaching.leave()
             self._selector.close()
             os.close(self._wake_in)
             os.close(self._wake_out)
@@ -86,14 +103,17 @@ class Driver:
                 self._ended.append(Outcome(command, Instant(time.time(), time.monotonic())))
             case Wait():
                 self._timers.append((time.monotonic() + command.seconds, command))
+            case ReachSource():
+                if self._can_reach:
+                    self._reach(command)
+                self._ended.append(Outcome(command))
             case _:
                 self._submit(getattr(command, "lane", -1), command)
 
     def _submit(self, place: int, command: Command) -> None:
         if isinstance(command, OpenSource | OpenDest):
-            self._close(place)
-            self._sessions[place] = self._opener(command)
-            self._owed[place] = {}
+            self._open(place, command)
+            return
         session = self._sessions.get(place)
         if session is None:
             is_close = isinstance(command, CloseSource | CloseDest)
@@ -101,19 +121,44 @@ class Driver:
             self._ended.append(Outcome(command, error=error))
             return
         self._owed[place][command] = None
-        session.submit(command)
+        if place in self._openings:
+            self._openings[place].later.append(command)
+        else:
+            session.submit(command)
+
+    def _open(self, place: int, command: OpenSource | OpenDest) -> None:
+        self._close(place)
+        reaching = None
+        if isinstance(command, OpenSource):
+            reaching, self._reaching = self._reaching, None
+            if reaching is not None and not reaching.is_fit(command):
+                reaching.leave()
+                reaching = None
+        session = self._sessions[place] = self._opener(command) if reaching is None else reaching.session
+        self._owed[place] = {command: None}
+        opening = self._openings[place] = Opening(session, command, self._wake_out, reaching)
+        opening.start()
+
+    def _reach(self, command: ReachSource) -> None:
+        if self._reaching is not None:
+            self._reaching.leave()
+        session = cast(Reachable, self._opener(OpenSource(command.may_release)))
+        self._reaching = Reaching(session, self._wake_out, may_release=command.may_release)
+        self._reaching.start()
 
     def _next_outcome(self) -> Outcome:
         while not self._ended:
             if self._stop.is_wanted and self._stop_at is None:
                 self._stop_at = time.monotonic() + STOP_S
                 self._timers = [(0.0, command) for _, command in self._timers]
+                for place in list(self._openings):
+                    self._close(place)  # nothing can be lost there
                 return Outcome(None)
             self._turn()
         return self._ended.popleft()
 
     def _turn(self) -> None:
-        timeout = 0.0 if any(session.is_ready() for session in self._sessions.values()) else TICK_S
+        timeout = 0.0 if any(session.is_ready() for _, session in self._opened()) else TICK_S
         now = time.monotonic()
         for at, _ in self._timers:
             timeout = max(0.0, min(timeout, at - now))
@@ -125,7 +170,8 @@ class Driver:
             raise self._committer.fault
         while self._committer.ended:
             self._ended.append(self._committer.ended.popleft())
-        for place, session in list(self._sessions.items()):
+        self._take_openings()
+        for place, session in self._opened():
             for outcome in session.turn():
                 self._end(place, outcome)
             while session.notices:
@@ -134,6 +180,21 @@ class Driver:
         self._ring()
         if self._stop_at is not None and time.monotonic() > self._stop_at:
             self._cut_all()
+
+    def _opened(self) -> list[tuple[int, Session]]:
+        return [(place, session) for place, session in self._sessions.items() if place not in self._openings]
+
+    def _take_openings(self) -> None:
+        for place, opening in list(self._openings.items()):
+            if not opening.is_over:
+                continue
+            del self._openings[place]
+            if opening.fault is not None:
+                raise opening.fault
+            for outcome in opening.outcomes:
+                self._end(place, outcome)
+            for command in opening.later:
+                self._sessions[place].submit(command)
 
     def _ring(self) -> None:
         now = time.monotonic()
@@ -159,9 +220,16 @@ class Driver:
             return
         if place in self._watched:
             self._selector.unregister(self._watched.pop(place)[0])
-        session.close()
+        self._free(place, session)
         for command in self._owed.pop(place, {}):
             self._ended.append(Outcome(command, error=self._with_end(place, StoreError("the connection was closed"))))
+
+    def _free(self, place: int, session: Session) -> None:
+        opening = self._openings.pop(place, None)
+        if opening is None:
+            session.close()
+        else:
+            opening.leave()
 
     def _cut_all(self) -> None:
         for place in list(self._sessions):
@@ -169,7 +237,7 @@ class Driver:
 
     def _watch(self) -> None:
         """Keeps the selector in step with what each session waits for."""
-        for place, session in self._sessions.items():
+        for place, session in self._opened():
             descriptor = session.fileno()
             mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if session.wants_write() else 0)
             old = self._watched.get(place)

@@ -24,7 +24,7 @@ class Stop:
         self.is_wanted = True
         for wake in self._wakes:
             os.write(wake, b"s")
-        # A connection that is only being made cannot be ended in order: it is cut when the time is over.
+        # While a server holds the loop (a folder is opened) nothing ends in order: it is cut when the time is over.
         self._timer = threading.Timer(STOP_S + 1, _thread.interrupt_main)
         self._timer.daemon = True
         self._timer.start()

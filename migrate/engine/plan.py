@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..commands import CloseSource, OpenMailbox
+from ..commands import CloseSource, ListSource, OpenMailbox
 from ..events import WouldDo
 from .run import Run, Steps
 from .session import open_source, take_listing
@@ -13,7 +13,7 @@ def dry_run(run: Run) -> Steps[None]:
     mailbox = run.policy.mailbox
     status = yield from run.do(OpenMailbox(run.lanes[0], mailbox, create=False))
     yield from open_source(run, may_release=False)
-    listing = yield from take_listing(run)
+    listing = yield from take_listing(run, (yield from run.do(ListSource())))
     delete = 0
     if run.policy.delete_after_s is not None:
         before = int(run.fetched_at - run.policy.delete_after_s)

@@ -40,11 +40,14 @@ def recover(run: Run) -> Steps[None]:
     named = yield from run.ask(lambda books: books.open_mailboxes())
     own = [] if run.policy.keeps_mailboxes or run.policy.mailbox in named else [run.policy.mailbox]
     for mailbox in [*named, *own]:
-        yield from look_at(run, mailbox, create=mailbox == run.policy.mailbox)
+        yield from look_at(run, mailbox, create=mailbox == run.policy.mailbox, is_first=True)
 
 
-def look_at(run: Run, mailbox: MailboxName, *, create: bool) -> Steps[None]:
-    """Selects the mailbox and finds what is ours there; afterwards it may be appended to."""
+def look_at(run: Run, mailbox: MailboxName, *, create: bool, is_first: bool = False) -> Steps[None]:
+    """Selects the mailbox and finds what is ours there; afterwards it may be appended to.
+
+    ``is_first``: it is scanned once more before that (R1), so what has nothing new to show need not be scanned now.
+    """
     status = yield from run.do(OpenMailbox(run.lanes[0], mailbox, create=create))
     if status is None:
         run.emit(Notice(f"The folder {mailbox} is not at the destination any more."))
@@ -58,11 +61,22 @@ def look_at(run: Run, mailbox: MailboxName, *, create: bool) -> Steps[None]:
     if unseen and not run.has_settled:
         yield from settle(run, unseen, NOT_SEEN_YET)
         run.has_settled = True
+    if is_first and (yield from _has_nothing_new(run, mailbox, status)):
+        return
     looked_at = yield from scan(run, mailbox)
     adopted = yield from claim(run, mailbox)
     if looked_at or adopted:
         run.emit(Scanned(str(mailbox), looked_at, adopted))
     run.check_stop()
+
+
+def _has_nothing_new(run: Run, mailbox: MailboxName, status: MailboxStatus) -> Steps[bool]:
+    """Whether nothing of ours is looked for, and the server says that nothing came since the last scan."""
+    if (yield from run.ask(lambda books: books.unplaced(mailbox))):
+        return False
+    memory = yield from run.ask(lambda books: books.mailbox(mailbox))
+    assert memory is not None
+    return not status.messages or 0 < status.uidnext <= memory.scanned
 
 
 def _settle(run: Run) -> Steps[bool]:
@@ -105,12 +119,23 @@ def _check_uidvalidity(run: Run, mailbox: MailboxName, status: MailboxStatus) ->
     yield from run.ask(lambda books: books.remember_mailbox(mailbox, fresh))
 
 
-def scan(run: Run, mailbox: MailboxName) -> Steps[int]:
-    """How many messages were looked at: every uid of the mailbox that neither index nor a row knew."""
-    lane = run.lanes[0]
+def search(run: Run, mailbox: MailboxName) -> Steps[SearchUids]:
+    """What asks the destination for all that a scan of the mailbox has to look at."""
     memory = yield from run.ask(lambda books: books.mailbox(mailbox))
     assert memory is not None
-    uids = yield from run.do(SearchUids(lane, mailbox, memory.scanned))
+    return SearchUids(run.lanes[0], mailbox, memory.scanned)
+
+
+def scan(run: Run, mailbox: MailboxName, uids: Sequence[int] | None = None) -> Steps[int]:
+    """How many messages were looked at: every uid of the mailbox that neither index nor a row knew.
+
+    ``uids``: what ``search`` has brought just now.
+    """
+    lane = run.lanes[0]
+    if uids is None:
+        uids = yield from run.do((yield from search(run, mailbox)))
+    memory = yield from run.ask(lambda books: books.mailbox(mailbox))
+    assert memory is not None
     fresh: list[int] = yield from run.ask(lambda books: books.unknown_uids(mailbox, uids))
     unserved: set[int] = set()
     for start in range(0, len(fresh), SCAN_CHUNK):
@@ -304,12 +329,12 @@ def _placed(row: Checkpoint, uidvalidity: int, uid: int) -> Checkpoint:
     return row._replace(stage=stage, origin=origin, uidvalidity=uidvalidity, uid_dest=uid, reason="")
 
 
-def look_for_doubles(run: Run, mailbox: MailboxName) -> Steps[None]:
+def look_for_doubles(run: Run, mailbox: MailboxName, uids: Sequence[int] | None) -> Steps[None]:
     """The second look of a run (R4): a second copy of what we uploaded is reported, if it came since the last look.
 
-    Also where the first is in another folder: the person may have named a new one since.
+    Also where the first is in another folder: the person may have named a new one since. ``uids`` as in ``scan``.
     """
-    yield from scan(run, mailbox)
+    yield from scan(run, mailbox, uids)
     memory = yield from run.ask(lambda books: books.mailbox(mailbox))
     assert memory is not None
     low = max(memory.looked, run.floors[mailbox])

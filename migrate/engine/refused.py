@@ -2,7 +2,7 @@
 
 MULTIAPPEND stores all or none (RFC 3502 §6.3.11). A server that refuses the
 batch for its third message and keeps the first two would have them twice when
-the batch is sent again in halves. So it is looked at before: R5 for a batch.
+the messages are sent again. So it is looked at before: R5 for a batch.
 """
 
 from __future__ import annotations

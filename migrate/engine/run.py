@@ -70,6 +70,7 @@ class Run:
     slowness: int = 1  # of the connections that would help, this part is used
     mailboxes: dict[MailboxName, MailboxStatus] = field(default_factory=dict)
     floors: dict[MailboxName, int] = field(default_factory=dict)  # MailboxMemory.floor of each
+    last_look: dict[MailboxName, Sequence[int]] = field(default_factory=dict)  # uids since the last scan, at the end
     taken: set[tuple[MailboxName, int]] = field(default_factory=set)  # uids adopted in this pass
     matched: set[int] = field(default_factory=set)  # rows that a message of the source session turned out to be
     told: set[str] = field(default_factory=set)  # what a person has to read once, not in every session
@@ -142,6 +143,14 @@ class Run:
             if len(ended) == len(commands):
                 return [ended[command] for command in commands]
             outcome = yield ()
+
+    def do_all(self, commands: Sequence[Command]) -> Steps[list[Any]]:
+        """The values of commands that are all under way at once. Raises the first error when all have ended."""
+        outcomes = yield from self.gather(commands)
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise outcome.error
+        return [outcome.value for outcome in outcomes]
 
     def wait(self, seconds: float) -> Steps[None]:
         yield from self.do(Wait(seconds))

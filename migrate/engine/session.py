@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from ..commands import ListingFacts, ListSource, OpenDest, OpenSource
+from ..commands import ListingFacts, OpenDest, OpenSource, ReachSource
 from ..errors import Cause, Retry, StoreError, UsageError
 from ..events import Connected, Gone, Listed, Notice, Skipped
+from ..model import MessageRef
 from .run import Run, Steps
 
 LONGEST_LOGIN_DELAY_S = 300
@@ -15,7 +17,9 @@ ARE_COPIED = "are copied all the same: only their content will tell that they ar
 
 
 def open_destination(run: Run) -> Steps[None]:
-    """Opens the first lane. From now on the policy knows what the destination writes between folders."""
+    """Opens the first lane, while the source is reached. From now on the policy knows what separates folders there."""
+    run.check_stop()
+    yield from run.do(ReachSource(run.wants_deletion))
     run.dest = yield from run.do(OpenDest(0, asks_separator=run.policy.keeps_mailboxes))
     assert run.dest is not None
     run.policy = replace(run.policy, separator=run.dest.separator)
@@ -24,6 +28,7 @@ def open_destination(run: Run) -> Steps[None]:
 
 
 def open_source(run: Run, *, may_release: bool) -> Steps[None]:
+    run.check_stop()
     run.source = yield from run.do(OpenSource(may_release))
     assert run.source is not None
     run.emit(Connected("source", run.source.greeting))
@@ -33,8 +38,8 @@ def open_source(run: Run, *, may_release: bool) -> Steps[None]:
     run.fetched_at = yield from run.wall()
 
 
-def take_listing(run: Run) -> Steps[ListingFacts]:
-    refs = yield from run.do(ListSource())
+def take_listing(run: Run, refs: Sequence[MessageRef]) -> Steps[ListingFacts]:
+    """What the listing means, once it is in the books."""
     listing = yield from run.ask(lambda books: books.record_listing(refs))
     skipped = yield from _skip(run, listing)
     listing = replace(listing, open=listing.open - skipped, done=listing.done + skipped)

@@ -346,25 +346,26 @@ class Transfer:
             case.work = case.work._replace(row=row)
         self._append(lane, batch)
 
-    def _append(self, lane: int, batch: list[Case]) -> None:
+    def _append(self, lane: int, batch: list[Case], *, apart: bool = False) -> None:
         letters = []
         for case in batch:
             row = case.work.row
             assert row.internaldate is not None
             letters.append(Letter(case.message, row.flags, row.internaldate))
-        command = Append(lane, batch[0].placement.mailbox, tuple(letters))
-        self.pump.start(command, lambda outcome: self._appended(lane, batch, outcome))
+        command = Append(lane, batch[0].placement.mailbox, tuple(letters), apart)
+        self.pump.start(command, lambda outcome: self._appended(lane, batch, outcome, apart=apart))
 
-    def _appended(self, lane: int, batch: list[Case], outcome: Outcome) -> None:
+    def _appended(self, lane: int, batch: list[Case], outcome: Outcome, *, apart: bool = False) -> None:
         refusal = outcome.error if isinstance(outcome.error, MessageError) else None
-        if refusal is not None and len(batch) > 1 and self.pump.fatal is None:
+        apart = apart or len(batch) == 1
+        if refusal is not None and not apart and self.pump.fatal is None:
             rows = [case.work.row for case in batch]
             book = self.uids[batch[0].placement.mailbox]
             look_after_refusal(self.pump, lane, rows, book, lambda error: self._refused(lane, batch, error))
             return
         self.in_flight[lane] -= 1
-        if refusal is not None and len(batch) == 1:
-            self._record(lane, batch, [refusal])
+        if refusal is not None and apart:
+            self._record(lane, batch, [refusal] * len(batch))
         elif outcome.error is not None:
             # Nothing is known: the rows stay INTENDED and are looked for, never sent again blindly.
             self.pump.fail(outcome.error)
@@ -374,13 +375,11 @@ class Transfer:
             self._record(lane, batch, outcome.value)
 
     def _refused(self, lane: int, batch: list[Case], error: MigrateError | None) -> None:
-        """A batch was refused: halves it until the message at fault stands alone, if nothing of it was stored."""
+        """A batch was refused: its messages are sent apart, all at once, if nothing of it was stored."""
         if error is not None or self.pump.fatal is not None:
             self._appended(lane, batch, Outcome(None, error=error or self.pump.fatal))
             return
-        self.in_flight[lane] += 1
-        self._append(lane, batch[: len(batch) // 2])
-        self._append(lane, batch[len(batch) // 2 :])
+        self._append(lane, batch, apart=True)
 
     def _record(self, lane: int, batch: list[Case], results: Sequence[Any]) -> None:
         stored = []

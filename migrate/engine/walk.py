@@ -8,16 +8,18 @@ are one path.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from ..commands import CloseDest, CloseSource, OpenDest, OpenMailbox, Tally
+from ..commands import CloseDest, CloseSource, Command, ListSource, OpenMailbox, ReachSource, Tally
 from ..errors import EXIT_PRECEDENCE, Cause, Exit, MailboxError, MigrateError, Retry, StateError, StoreError, UsageError
 from ..events import Event, Finished, Gone, Notice, Reconnecting
 from ..model import MailboxName, Policy, display
 from ..rules.place import places_of, renamed
+from .lanes import open_lanes
 from .plan import dry_run
 from .proof import prove_rest
-from .recover import NOT_SEEN_YET, claim, give_up, look_at, look_for_doubles, not_placed, recover, scan, settle
+from .recover import NOT_SEEN_YET, claim, give_up, look_at, look_for_doubles, not_placed, recover, scan, search, settle
 from .release import confirm, release
 from .run import DAY_S, Held, Run, Steps, Stopped, said
 from .session import (
@@ -142,6 +144,7 @@ def _one_pass(run: Run) -> Steps[None]:
     run.mailboxes.clear()
     run.uses_spool = False
     run.shown = None
+    run.last_look.clear()
     yield from check_baseline(run)
     yield from open_destination(run)
     if run.policy.dry_run:
@@ -152,22 +155,9 @@ def _one_pass(run: Run) -> Steps[None]:
     while (yield from _one_session(run)):
         run.check_stop()
     for mailbox in run.mailboxes:
-        yield from look_for_doubles(run, mailbox)
+        yield from look_for_doubles(run, mailbox, run.last_look.get(mailbox))
     for lane in run.lanes:
         yield from run.do(CloseDest(lane))
-
-
-def _open_lanes(run: Run, messages: int) -> Steps[None]:
-    """The other connections, as many as are asked for or as help with this server, for so many messages."""
-    assert run.dest is not None
-    wanted = max(1, min(run.policy.lanes or run.dest.lanes, messages) // run.slowness)
-    for lane in range(len(run.lanes), wanted):
-        try:
-            yield from run.do(OpenDest(lane))
-        except StoreError as error:
-            run.emit(Notice(f"Going on with {lane} of {wanted} connections: {error.what}.", said(error)))
-            return
-        run.lanes = (*run.lanes, lane)
 
 
 def _one_session(run: Run) -> Steps[bool]:
@@ -176,30 +166,50 @@ def _one_session(run: Run) -> Steps[bool]:
     yield from open_source(run, may_release=run.wants_deletion)
     run.check_stop()
     if (yield from shows_the_same(run)):
-        yield from run.do(CloseSource(quit=True))
+        yield from _close_source(run, quit=True, goes_on=False)
         return False
     known = list(run.mailboxes)
     yield from _look_at_others(run)
-    for mailbox in known:
-        # Nobody else has the maildrop now. What another machine uploaded before it let go of it is seen here (R1).
-        yield from scan(run, mailbox)
-    listing = yield from take_listing(run)
+    # Nobody else has the maildrop now. What another machine uploaded before it let go of it is seen here (R1).
+    refs, found = yield from _search_beside(run, ListSource(), known)
+    for mailbox, uids in found.items():
+        yield from scan(run, mailbox, uids)
+    listing = yield from take_listing(run, refs)
     yield from check_listing(run, listing)
     note_shown(run, listing)
     run.has_worked = True
-    yield from _open_lanes(run, listing.open)
-    yield from _copy(run)
+    yield from _copy(run, listing.open)
     marked = yield from release(run)
     is_limited = run.policy.limit is not None and run.started >= run.policy.limit
     quit_ok = yield from may_quit(run)
     if marked and not quit_ok:
         run.emit(Notice("Nothing was deleted now: not every message that the source served is safe."))
-    yield from run.do(CloseSource(quit=quit_ok))
+    goes_on = quit_ok and not is_limited and (run.achieved > before or bool(marked))
+    yield from _close_source(run, quit=quit_ok, goes_on=goes_on)
     if quit_ok:
         yield from confirm(run, marked)
-    if not quit_ok or is_limited:
+    if not goes_on:
         return False
     return (yield from may_list_again(run, has_achieved=run.achieved > before, has_deleted=bool(marked)))
+
+
+def _search_beside(
+    run: Run, command: Command, mailboxes: Sequence[MailboxName]
+) -> Steps[tuple[Any, dict[MailboxName, Sequence[int]]]]:
+    """The value of a command to the source, and what a scan of each mailbox has to look at: neither waits."""
+    searches = []
+    for mailbox in mailboxes:
+        searches.append((yield from search(run, mailbox)))
+    value, *found = yield from run.do_all([command, *searches])
+    return value, dict(zip(mailboxes, found, strict=True))
+
+
+def _close_source(run: Run, *, quit: bool, goes_on: bool) -> Steps[None]:
+    """Ends the session. Beside it the next one is reached, or the last look at the destination is begun."""
+    assert run.source is not None
+    if goes_on and not run.source.login_delay_s:
+        yield from run.do(ReachSource(run.wants_deletion))
+    _, run.last_look = yield from _search_beside(run, CloseSource(quit), () if goes_on else list(run.mailboxes))
 
 
 def _look_at_others(run: Run) -> Steps[None]:
@@ -225,11 +235,12 @@ def _look_at_others(run: Run) -> Steps[None]:
                 run.emit(Notice(text, said(error)))
 
 
-def _copy(run: Run) -> Steps[None]:
-    """Copies and proves. Twins of messages that could only be proved at the end are fetched once more."""
+def _copy(run: Run, messages: int) -> Steps[None]:
+    """Copies so many, and proves. Twins of messages that could only be proved at the end are fetched once more."""
     while True:
         before = run.achieved
         transfer = Transfer(run)
+        open_lanes(run, transfer.pump, transfer.in_flight, messages)
         yield from transfer.steps()
         yield from _settle_books(run)
         if not transfer.deferred:

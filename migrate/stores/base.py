@@ -29,7 +29,10 @@ What the caller may not assume
 
 Opening (connect, TLS, login) and selecting may block for up to the session's
 deadline; everything else moves only in ``turn``. ``turn`` is called when one
-of the descriptors is ready, and at least every second.
+of the descriptors is ready, and at least every second. The first ``turn``
+opens and is called in a thread of its own; nothing else is called before it
+is over, and every later call comes from one other thread. Whoever does not
+want to wait for it closes the channel, which ends what waits for a server.
 """
 
 from __future__ import annotations
@@ -73,11 +76,25 @@ class Session(Protocol):
         """Frees everything at once, without a word to the server. Never raises."""
 
 
+AGAIN_S = 2.0  # what ``reach`` did not get is asked for again, unless it took so long to be refused
+
+
+class Reachable(Session, Protocol):
+    """A session at a server that has work before its login, which locks nothing there."""
+
+    def reach(self) -> None:
+        """Connects, secures and asks what the server can do: may block, is called first, once and before ``submit``.
+
+        Raises nothing. OpenSource goes on from there where the connection is still good, and else begins anew.
+        """
+
+
 class Channel(Protocol):
     """An octet stream to a server, never blocking but in ``wait`` (net.TcpChannel, and fakes).
 
     Every method but ``close`` raises StoreError (cause UNREACHABLE, retry NOW)
-    when the connection is broken; ``recv`` also when it ended.
+    when the connection is broken; ``recv`` also when it ended. ``close`` may be
+    called from another thread, while a method waits.
     """
 
     @property

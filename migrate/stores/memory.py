@@ -300,7 +300,7 @@ class MemoryAppender(LocalSession):
         mailbox = self._mailbox(command.mailbox)
         checked = [self._check(mailbox, letter.message) for letter in command.letters]
         refused = [octets for octets in checked if isinstance(octets, MessageError)]
-        if refused and self.server.is_atomic:
+        if refused and self.server.is_atomic and not command.apart:
             raise refused[0]
         results: list[AppendUid | MessageError | None] = []
         for letter, octets in zip(command.letters, checked, strict=True):

@@ -332,11 +332,12 @@ class TcpChannel:
         return descriptor if descriptor >= 0 and not self.is_held else None
 
     def close(self) -> None:
-        """Closes the connection without a word. Never raises."""
-        try:
+        """Closes the connection without a word. Never raises. A thread that waits for the server has its end."""
+        with contextlib.suppress(OSError):  # it is gone, which is what was asked for
+            # Not SSLSocket's own: after that, another thread would read TLS records as if they were plain.
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
             self._sock.close()
-        except OSError:
-            pass  # it is gone, which is what was asked for
 
     def _cut(self, error: OSError) -> StoreError:
         reason = getattr(error, "reason", None) or error.strerror or type(error).__name__

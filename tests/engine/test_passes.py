@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -13,9 +14,12 @@ from migrate.commands import (
     CloseSource,
     Command,
     DestFacts,
+    Outcome,
     Wait,
 )
 from migrate.engine import walk
+from migrate.engine.lanes import open_lanes
+from migrate.engine.pump import Pump
 from migrate.engine.run import Run, Steps, Stopped
 from migrate.engine.walk import LONGEST_PAUSE_S, drop, passes
 from migrate.errors import (
@@ -125,6 +129,17 @@ def test_a_pass_that_achieves_something_is_not_counted_with_those_before_it() ->
     assert made == 4 + 6
 
 
+def opened_for(run: Run, messages: int) -> None:
+    """Opens the connections for so many messages."""
+    pump = Pump(run)
+    open_lanes(run, pump, {}, messages)
+    steps = pump.steps(lambda: None)
+    with suppress(StopIteration):
+        asked = list(next(steps))
+        while asked:
+            asked += steps.send(Outcome(asked.pop()))
+
+
 def slow_down(wait_s: float = 0.0) -> StoreError:
     error = trouble(Retry.LATER, end="destination")
     error.wait_s = wait_s
@@ -152,11 +167,11 @@ def test_few_messages_before_that_word_halve_the_connections_and_many_do_not(gai
     run.lanes = (0, 1, 2, 3)
     run.slow_down(gained)
     run.lanes = (0,)
-    play(walk._open_lanes(run, 100), silent)
+    opened_for(run, 100)
     assert len(run.lanes) == opened
     run.lanes = (0, 1)
     run.slow_down(1000)
-    play(walk._open_lanes(run, 100), silent)
+    opened_for(run, 100)
     assert len(run.lanes) == 4
 
 
@@ -177,7 +192,7 @@ def test_no_more_connections_are_opened_than_there_are_messages() -> None:
     run.dest = DestFacts("", has_uids=True, is_atomic=False, append_limit=None)
     for messages, opened in ((0, 1), (1, 1), (3, 3), (9, 4)):
         run.lanes = (0,)
-        play(walk._open_lanes(run, messages), silent)
+        opened_for(run, messages)
         assert len(run.lanes) == opened
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,15 +22,20 @@ from migrate.commands import (
     Instant,
     ListingFacts,
     ListSource,
+    MailboxMemory,
+    MailboxStatus,
     Now,
     OpenDest,
     OpenMailbox,
     OpenSource,
+    Outcome,
+    SearchUids,
     SourceFacts,
     Tally,
     Wait,
 )
 from migrate.engine import walk
+from migrate.engine.run import Run
 from migrate.engine.session import check_listing, may_list_again, may_quit, open_source
 from migrate.engine.walk import code_of, sentence
 from migrate.errors import (
@@ -59,7 +66,7 @@ from migrate.state import open_state
 from migrate.stores.memory import MemoryMailbox
 
 from .stepping import a_run, play, silent, trouble
-from .support import ACCOUNTS, OLD, Between, letter
+from .support import ACCOUNTS, OLD, Between, Crash, letter
 
 DAY_S = 86400
 _NOW = Instant(1e9, 1.0)
@@ -210,8 +217,36 @@ def test_connections_that_the_destination_refuses_are_done_without(between: Betw
 
     between.on_command = refuse
     assert between.migrate(lanes=4) is Exit.OK
-    assert [event.text for event in between.all(Notice)] == ["Going on with 2 of 4 connections: too many."]
-    assert [command.lane for command in between.sent if isinstance(command, OpenDest)] == [0, 1, 2]
+    assert [event.text for event in between.all(Notice)] == ["Going on with 3 of 4 connections: too many."]
+    assert sorted(command.lane for command in between.sent if isinstance(command, OpenDest)) == [0, 1, 2, 3]
+
+
+def test_the_first_connection_does_not_wait_for_the_others(between: Between) -> None:
+    has_begun = threading.Event()
+
+    def look(command: Command) -> None:
+        if isinstance(command, OpenDest) and command.lane:
+            assert has_begun.wait(10), "nothing was copied before all were open"
+        if isinstance(command, Append):
+            has_begun.set()
+
+    between.on_command = look
+    assert between.migrate(lanes=4) is Exit.OK
+
+
+def test_the_messages_of_a_refused_batch_are_sent_apart_and_once_more_only(tmp_path: Path) -> None:
+    large = letter(20, body=b"x" * 500)
+    letters = [large if number == 20 else letter(number) for number in range(40)]
+    between = Between(tmp_path, letters, append_limit=300)
+    assert between.migrate() is Exit.SET_ASIDE
+    batches = [command for command in between.sent if isinstance(command, Append) and large in octets(command)]
+    assert [command.apart for command in batches] == [False, True]
+    assert octets(batches[0]) == octets(batches[1])
+    assert between.stored() == between.source() - Counter([large])
+
+
+def octets(command: Append) -> list[bytes]:
+    return [b"".join(letter.message.blocks()) for letter in command.letters]
 
 
 def test_the_source_is_listed_again_until_a_session_achieves_nothing(between: Between) -> None:
@@ -219,6 +254,56 @@ def test_the_source_is_listed_again_until_a_session_achieves_nothing(between: Be
     assert sum(isinstance(command, ListSource) for command in between.sent) == 2
     assert between.migrate() is Exit.OK
     assert sum(isinstance(command, ListSource) for command in between.sent) == 1
+
+
+def searches_before_the_source(between: Between) -> int:
+    """How often the last run searched the destination before it opened the source, which it did first of all."""
+    kinds = [type(command) for command in between.sent]
+    assert SearchUids in kinds[kinds.index(OpenSource) : kinds.index(Append) if Append in kinds else None]
+    return kinds[: kinds.index(OpenSource)].count(SearchUids)
+
+
+def test_what_is_new_at_the_destination_is_looked_at_before_the_source_is_opened_and_once_more(
+    between: Between,
+) -> None:
+    assert between.migrate() is Exit.OK
+    assert searches_before_the_source(between) == 0, "it is empty, the server says"
+    assert between.migrate() is Exit.OK
+    assert searches_before_the_source(between) == 0, "nothing came, the server says"
+    between.store(letter(77))
+    assert between.migrate() is Exit.OK
+    assert searches_before_the_source(between) == 1
+
+
+def test_where_copies_are_missed_the_destination_is_searched_whatever_it_says(between: Between) -> None:
+    def die(command: Command) -> None:
+        if isinstance(command, Append):
+            raise Crash
+
+    between.on_command = die
+    with pytest.raises(Crash):
+        between.migrate()
+    between.on_command = lambda command: None
+    assert between.migrate() is Exit.OK
+    assert searches_before_the_source(between) == 1
+    assert between.stored() == between.source()
+
+
+def test_the_source_lists_while_the_destination_is_searched(between: Between) -> None:
+    """Both are under way at once, and only when the source has let us in (R1)."""
+    run = Run(between.policy, between.events.append)
+    run.mailboxes[OLD] = MailboxStatus(1, 1, 0, frozenset())
+    memory = MailboxMemory(1, 1, 5)
+    steps = walk._search_beside(run, listing := ListSource(), [OLD])
+    [asked] = next(steps)
+    first, search = steps.send(Outcome(asked, memory))
+    assert first is listing
+    assert isinstance(search, SearchUids)
+    assert (search.mailbox, search.low) == (OLD, 5)
+    assert steps.send(Outcome(search, [7])) == ()
+    with pytest.raises(StopIteration) as end:
+        steps.send(Outcome(listing, ["refs"]))
+    assert end.value.value == (["refs"], {OLD: [7]})
 
 
 def after_the_first_session(between: Between, change: Callable[[], object]) -> None:

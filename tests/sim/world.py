@@ -24,6 +24,7 @@ from migrate.commands import (
     OpenDest,
     OpenSource,
     Outcome,
+    ReachSource,
     Wait,
 )
 from migrate.driver.committer import carry_out
@@ -87,7 +88,7 @@ class World:
             session.close()
 
     def _place(self, command: Command) -> int:
-        if isinstance(command, Ask | Commit | Now | Wait):
+        if isinstance(command, Ask | Commit | Now | ReachSource | Wait):
             return -2
         return getattr(command, "lane", -1)
 
@@ -125,6 +126,8 @@ class World:
         match command:
             case Now():
                 outcome = Outcome(command, Instant(self.clock.wall, self.clock.monotonic))
+            case ReachSource():
+                outcome = Outcome(command)
             case Wait():
                 self.clock.advance(command.seconds)
                 outcome = Outcome(command)

@@ -64,15 +64,15 @@ def test_what_the_server_can_do_after_login_counts() -> None:
 @pytest.mark.parametrize(
     ("capabilities", "is_atomic", "in_flight", "limit"),
     [
-        ("", False, 32, None),
+        ("", False, 2, None),
         ("LITERAL+", False, 32, None),
-        ("LITERAL-", False, 32, None),
-        ("MULTIAPPEND", False, 32, None),
-        ("MULTIAPPEND LITERAL-", True, 32, None),
+        ("LITERAL-", False, 2, None),
+        ("MULTIAPPEND", False, 2, None),
+        ("MULTIAPPEND LITERAL-", True, 2, None),
         ("LITERAL+ APPENDLIMIT", False, 32, None),
         ("LITERAL+ APPENDLIMIT=0", False, 32, None),
         ("LITERAL+ APPENDLIMIT=x", False, 32, None),
-        ("IMAP4rev2", False, 32, None),
+        ("IMAP4rev2", False, 2, None),
     ],
 )
 def test_the_facts_follow_from_the_capabilities(
@@ -87,8 +87,8 @@ def test_the_facts_follow_from_the_capabilities(
     [
         ("LITERAL+", 100, 1),
         ("MULTIAPPEND LITERAL+", 100, 1),
-        ("LITERAL-", 8, 4),
-        ("MULTIAPPEND LITERAL-", 8, 4),
+        ("LITERAL-", 16, 4),
+        ("MULTIAPPEND LITERAL-", 16, 4),
         ("", 8, 4),
     ],
 )

@@ -124,6 +124,13 @@ class Link:
             self._receive_or_wait()
         return octets
 
+    def is_quiet(self) -> bool:
+        """Whether the connection is there, and nothing came over it that nobody asked for."""
+        try:
+            return not self._receive()
+        except StoreError:
+            return False
+
     def _receive_or_wait(self) -> None:
         if not self._receive():
             self.channel.wait(write=False, timeout_s=self._time_left())

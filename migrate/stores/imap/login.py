@@ -32,7 +32,8 @@ from .link import Link
 
 T = TypeVar("T")
 
-WAITING_BATCH, WAITING_LANES = 8, 4  # where a message can cost a round trip
+# Where a message can cost a round trip: connections, batches of one under way, messages of a batch that wait.
+WAITING_LANES, WAITING_FLIGHT, WAITING_BATCH = 4, 2, 8
 # What other services say first.
 _STRANGERS = (
     (b"+OK", "a POP3 server"),
@@ -53,8 +54,16 @@ class Account:
     is_overlapped: bool  # a command may follow before the last one was answered
 
 
-def log_in(link: Link, endpoint: Endpoint, secret: Secret) -> Account:
-    """The account behind a fresh connection. StoreError when the server will not have us, or is not safe."""
+@dataclass(frozen=True, slots=True)
+class Greeted:
+    """A server that has greeted us, over a connection that may carry a password."""
+
+    greeting: Status
+    client: Client
+
+
+def greet(link: Link, endpoint: Endpoint, secret: Secret) -> Greeted:
+    """All that comes before the login. StoreError when the server will not have us, or is not safe."""
     _check_credentials(endpoint, secret)
     link.keep_secret(endpoint, secret)
     greeting = _greet(link, endpoint)
@@ -66,7 +75,12 @@ def log_in(link: Link, endpoint: Endpoint, secret: Secret) -> Account:
     # Of what was said before TLS only the kind of greeting is handed on: nothing else counts.
     told = () if endpoint.tls is Tls.STARTTLS else _told_in(greeting)
     ready = b"* %s ready" % greeting.status
-    client = _understood(link, "greeting", lambda: Client(link, endpoint.host, ready, told))
+    return Greeted(greeting, _understood(link, "greeting", lambda: Client(link, endpoint.host, ready, told)))
+
+
+def log_in(link: Link, endpoint: Endpoint, secret: Secret, greeted: Greeted) -> Account:
+    """The account of a server that has greeted us. StoreError when it will not have us."""
+    greeting, client = greeted.greeting, greeted.client
     capabilities: frozenset[str] = frozenset()
     if greeting.status == b"OK":
         _authenticate(link, client, endpoint, secret)
@@ -255,8 +269,10 @@ def _account(link: Link, client: Client, capabilities: frozenset[str], about: st
         in_flight=32 if is_overlapped else 1,
     )
     if literals is not Literals.PLUS:
-        # A message can cost a round trip: connections help, and small batches share the work among them.
-        facts = replace(facts, batch_count=WAITING_BATCH, lanes=WAITING_LANES)
+        # Connections help. The work is shared as it gets done: small batches, and each has the next one behind it only.
+        batch = WAITING_BATCH * 2 if literals is Literals.MINUS else WAITING_BATCH  # of small mail half waits
+        flight = min(WAITING_FLIGHT, facts.in_flight)
+        facts = replace(facts, batch_count=batch, in_flight=flight, lanes=WAITING_LANES)
     return Account(link, client, facts, capabilities, literals, is_overlapped)
 
 

@@ -15,10 +15,10 @@ from ...commands import Command, Outcome
 from ...errors import Cause, MailboxError, MigrateError, Retry, StoreError
 from ...model import Endpoint, Secret
 from ...wire.imap import CRLF
-from ..base import Channel
+from ..base import AGAIN_S, Channel
 from .lane import Lane
 from .link import Link, Trace
-from .login import Account, log_in
+from .login import Account, Greeted, greet, log_in
 from .mailbox import Mailboxes
 from .upload import Job
 
@@ -61,6 +61,7 @@ class ImapSession:
         self._outcomes: list[Outcome] = []
         self._error: MigrateError | None = None
         self._link: Link | None = None
+        self._greeted: Greeted | None = None
         self._account: Account | None = None
         self._lane: Lane | None = None
         self._mailboxes: Mailboxes | None = None
@@ -94,12 +95,10 @@ class ImapSession:
         return self._link is not None and self._link.channel.has_pending()
 
     def close(self) -> None:
-        link, self._link = self._link, None
         self._account = self._lane = self._mailboxes = None
         if self._error is None:
             self._error = StoreError(f"the connection to the {self.end} was closed")
-        if link is not None:
-            link.channel.close()
+        self._hang_up()
 
     # Working -------------------------------------------------------------------------------
     def _work(self) -> None:
@@ -151,16 +150,39 @@ class ImapSession:
         return [Outcome(command, job.value, job.error) for command in commands]
 
     # Opening and closing -------------------------------------------------------------------
+    def reach(self) -> None:
+        """Does ahead, blocking, what opening does before the login. Raises nothing (stores.base.Reachable)."""
+        began_s = self._clock()
+        try:
+            self._greeted = self._greet()
+        except MigrateError as error:
+            if self._clock() - began_s < AGAIN_S:
+                self._hang_up()
+            else:
+                self._break(error)
+
     def _open(self) -> Account:
-        if self._link is not None:
+        if self._account is not None:
             raise StoreError("the session is open already", cause=Cause.UNUSABLE, retry=Retry.NEVER)
-        channel = self._connect(self._endpoint)
-        self._link = Link(channel, self._clock, self._timeout_s, self._trace)
-        self._link.notices = self.notices
-        self._account = log_in(self._link, self._endpoint, self._secret)
+        greeted, self._greeted = self._greeted, None
+        if greeted is None or self._link is None or not self._link.is_quiet():
+            self._hang_up()
+            greeted = self._greet()
+        assert self._link is not None
+        self._account = log_in(self._link, self._endpoint, self._secret, greeted)
         self._mailboxes = Mailboxes(self._account)
         self._lane = Lane(self._link, self._tag_prefix, is_overlapped=self._account.is_overlapped)
         return self._account
+
+    def _greet(self) -> Greeted:
+        self._link = Link(self._connect(self._endpoint), self._clock, self._timeout_s, self._trace)
+        self._link.notices = self.notices
+        return greet(self._link, self._endpoint, self._secret)
+
+    def _hang_up(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            link.channel.close()
 
     def _log_out(self) -> None:
         """Says LOGOUT and goes: what was stored was answered, so nothing depends on the goodbye."""

@@ -31,7 +31,7 @@ class Job(Protocol):
 
 
 class AppendJob:
-    """One Append: as one command where that is all or none, else one command for each letter."""
+    """One Append: as one command where that is all or none and wanted so, else one command for each letter."""
 
     def __init__(self, account: Account, lane: Lane, selected: Selected, command: Append) -> None:
         self.value: Any = None
@@ -42,7 +42,7 @@ class AppendJob:
         self._results: list[AppendUid | MessageError | None] = [self._too_large(one) for one in command.letters]
         fit = [index for index, result in enumerate(self._results) if result is None]
         self._open = 0
-        if account.facts.is_atomic and len(fit) > 1:
+        if account.facts.is_atomic and len(fit) > 1 and not command.apart:
             self._send(command.letters, fit)
         else:
             for index in fit:

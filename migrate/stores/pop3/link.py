@@ -89,6 +89,13 @@ class Link:
         self.wire.receive_data(data)
         return True
 
+    def is_quiet(self) -> bool:
+        """Whether the connection is there, and nothing came over it that nobody asked for."""
+        try:
+            return not self.receive()
+        except StoreError:
+            return False
+
     def next_event(self) -> Event | None:
         """The next event of what was received, None when there is none yet."""
         event = self.wire.next_event()

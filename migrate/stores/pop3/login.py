@@ -59,8 +59,16 @@ class Account:
     can_pipeline: bool
 
 
-def log_in(link: Link, endpoint: Endpoint, secret: Secret, *, timeout_s: float, ask_capa: bool) -> Account:
-    """The maildrop behind a fresh connection. StoreError when the server will not have us, or is not safe."""
+@dataclass(frozen=True, slots=True)
+class Greeted:
+    """A server that has greeted us, over a connection that may carry a password. No maildrop is locked yet."""
+
+    greeting: Reply
+    capabilities: Capabilities | None  # None: not asked
+
+
+def greet(link: Link, endpoint: Endpoint, secret: Secret, *, timeout_s: float, ask_capa: bool) -> Greeted:
+    """All that comes before the login. StoreError when the server will not have us, or is not safe."""
     _check_credentials(endpoint, secret)
     try:
         greeting, _ = link.read(timeout_s)
@@ -72,12 +80,19 @@ def log_in(link: Link, endpoint: Endpoint, secret: Secret, *, timeout_s: float, 
         _start_tls(link, timeout_s)
     if endpoint.tls is not Tls.NONE and not link.channel.is_secure:
         raise _unsafe("it is not protected by TLS")
-    before = _first_capabilities(link, timeout_s) if ask_capa else {}
-    if b"UTF8" in before:
+    before = _first_capabilities(link, timeout_s) if ask_capa else None
+    if before and b"UTF8" in before:
         # RFC 6856 §2: mail with UTF-8 in its headers is served as it is, not downgraded. A refusal changes nothing.
         link.ask(b"UTF8", timeout_s)
+    return Greeted(greeting, before)
+
+
+def log_in(link: Link, endpoint: Endpoint, secret: Secret, greeted: Greeted, *, timeout_s: float) -> Account:
+    """The maildrop of a server that has greeted us. StoreError when it will not have us."""
+    greeting, before = greeted.greeting, greeted.capabilities or {}
     _authenticate(link, endpoint, secret, before, timeout_s)
-    after, stat = _look(link, before, timeout_s) if ask_capa else ({}, link.ask(b"STAT", timeout_s)[0])
+    is_asked = greeted.capabilities is not None
+    after, stat = _look(link, before, timeout_s) if is_asked else ({}, link.ask(b"STAT", timeout_s)[0])
     if not stat.is_ok:
         raise refused_command("STAT", stat)
     messages, octets = parse_stat(stat.text)

@@ -10,9 +10,9 @@ from ...commands import CloseSource, Command, Delete, Digest, Fetch, ListSource,
 from ...errors import Cause, MessageError, MigrateError, Retry, StoreError
 from ...model import Endpoint, MessageRef, Secret
 from ...wire.pop3 import Block, Quirk, Reply
-from ..base import Channel, Collector
+from ..base import AGAIN_S, Channel, Collector
 from .link import Link, Trace
-from .login import Account, CapaFailed, log_in
+from .login import Account, CapaFailed, Greeted, greet, log_in
 from .task import Steps, Task, fetch, leave, list_all, nothing, stay
 
 RECEIVES = 4  # times that one turn takes in what has arrived: others want their turn too
@@ -54,6 +54,7 @@ class Pop3Reader:
         self._trace = trace
         self._timeout_s = timeout_s
         self._link: Link | None = None
+        self._greeted: Greeted | None = None
         self._account: Account | None = None
         self._broken: StoreError | None = None
         self._waiting: deque[Command] = deque()  # submitted, not begun
@@ -158,21 +159,40 @@ class Pop3Reader:
             case _:
                 return leave()
 
+    def reach(self) -> None:
+        """Does ahead, blocking, what OpenSource does before the login. Raises nothing (stores.base.Reachable)."""
+        began_s = self._clock()
+        try:
+            self._greeted = self._greet()
+        except StoreError as error:
+            if self._clock() - began_s < AGAIN_S:
+                self._hang_up()
+            else:
+                self._break(error)
+
     def _open(self) -> Steps:
         """Connects and logs in, blocking. Value: SourceFacts."""
-        try:
-            self._account = self._log_in(ask_capa=True)
-        except CapaFailed:
+        greeted, self._greeted = self._greeted, None
+        if greeted is None or self._link is None or not self._link.is_quiet():
             self._hang_up()
-            self._account = self._log_in(ask_capa=False)
+            greeted = self._greet()
+        assert self._link is not None
+        self._account = log_in(self._link, self._endpoint, self._secret, greeted, timeout_s=self._timeout_s)
         self._moved_at = self._clock()
         return self._account.facts
         yield ()
 
-    def _log_in(self, *, ask_capa: bool) -> Account:
+    def _greet(self) -> Greeted:
+        try:
+            return self._connected(ask_capa=True)
+        except CapaFailed:
+            self._hang_up()
+            return self._connected(ask_capa=False)
+
+    def _connected(self, *, ask_capa: bool) -> Greeted:
         channel = self._connect(self._endpoint)
         self._link = Link(channel, self._endpoint, self._secret, self._clock, self._trace)
-        return log_in(self._link, self._endpoint, self._secret, timeout_s=self._timeout_s, ask_capa=ask_capa)
+        return greet(self._link, self._endpoint, self._secret, timeout_s=self._timeout_s, ask_capa=ask_capa)
 
     # Going on ------------------------------------------------------------------------------
     def _send_lines(self) -> None:

@@ -1,0 +1,37 @@
+"""The other connections to the destination: they are opened while the first one works already."""
+
+from __future__ import annotations
+
+from ..commands import CloseDest, OpenDest, Outcome
+from ..errors import StoreError
+from ..events import Notice
+from .pump import Pump
+from .run import Run, said
+
+
+def open_lanes(run: Run, pump: Pump, in_flight: dict[int, int], messages: int) -> None:
+    """Begins to open as many as are asked for, or as help with this server, for so many messages.
+
+    Each is in ``run.lanes`` and ``in_flight`` once it is open. Those that cannot be had are told of.
+    """
+    assert run.dest is not None
+    wanted = max(1, min(run.policy.lanes or run.dest.lanes, messages) // run.slowness)
+    opening = {lane for lane in range(wanted) if lane not in run.lanes}
+    refusals: list[StoreError] = []
+
+    def opened(lane: int, outcome: Outcome) -> None:
+        opening.discard(lane)
+        if isinstance(outcome.error, StoreError):
+            refusals.append(outcome.error)
+            pump.start(CloseDest(lane), lambda _: None)
+        elif outcome.error is not None:
+            pump.fail(outcome.error)
+        else:
+            run.lanes = (*run.lanes, lane)
+            in_flight[lane] = 0
+        if refusals and not opening and not run.is_stopping:
+            why = refusals[0]
+            run.emit(Notice(f"Going on with {len(run.lanes)} of {wanted} connections: {why.what}.", said(why)))
+
+    for lane in sorted(opening):
+        pump.start(OpenDest(lane), lambda outcome, lane=lane: opened(lane, outcome))  # type: ignore[misc]
