@@ -25,6 +25,7 @@ from .session import (
     check_listing,
     may_list_again,
     may_quit,
+    need_not_count,
     note_shown,
     open_destination,
     open_source,
@@ -197,7 +198,7 @@ def _one_session(run: Run) -> Steps[bool]:
     yield from run.do(CloseSource(quit=quit_ok))
     if quit_ok:
         yield from confirm(run, marked)
-    if not quit_ok or is_limited:
+    if not quit_ok or is_limited or (yield from need_not_count(run, listing)):
         return False
     return (yield from may_list_again(run, has_achieved=run.achieved > before, has_deleted=bool(marked)))
 

@@ -203,6 +203,7 @@ class Listing:
             )
         )
         to_copy = sum(stages.get(stage, 0) for stage in TO_COPY)
+        vanished = self.vanished()
         return ListingFacts(
             messages=messages,
             octets=octets,
@@ -210,20 +211,26 @@ class Listing:
             done=messages - unsure - to_copy,
             open=to_copy,
             unsure=unsure,
-            vanished_open=self._vanished(c, f"m.stage IN ({OPEN}) AND NOT m.is_spooled"),
-            vanished=self._vanished(c, f"m.stage NOT IN ({LEFT})"),
+            vanished_open=self._vanished(f"m.stage IN ({OPEN}) AND NOT m.is_spooled"),
+            vanished=vanished,
+            counted=self._db.meta("counted") or 0,
+            left_since=vanished - (self._db.meta("counted_vanished") or 0),
         )
 
-    def _vanished(self, c: sqlite3.Connection, which: str) -> int:
+    def vanished(self) -> int:
+        """How many rows are known, were not released, and are not in the listing."""
+        return self._vanished(f"m.stage NOT IN ({LEFT})")
+
+    def _vanished(self, which: str) -> int:
         """How many of these rows the listing lacks; of a group of unsure ones, as many as it shows too few."""
-        known = c.execute(f"SELECT count(*) FROM message m WHERE {which}").fetchone()[0]
-        shown = c.execute(
+        known = self._db.one(f"SELECT count(*) FROM message m WHERE {which}")
+        shown = self._db.one(
             f"SELECT count(*) FROM bound b CROSS JOIN message m ON m.id = b.row WHERE NOT b.is_unsure AND {which}"
-        ).fetchone()[0]
-        unsure = c.execute(
+        )
+        unsure = self._db.one(
             "SELECT ifnull(sum(min(refs, there)), 0) FROM (SELECT u.refs AS refs, count(*) AS there"
             f" FROM unsure u JOIN message m ON m.uid = u.uid WHERE {which} GROUP BY u.uid)"
-        ).fetchone()[0]
+        )
         return int(known - shown - unsure)
 
     def skip(self, reason: str, uids: Collection[bytes] | None, baseline: float | None) -> int:

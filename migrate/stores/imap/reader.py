@@ -121,6 +121,7 @@ class ImapReader(ImapSession):
             has_uids=True,
             may_delete_on_fetch=False,
             ahead=AHEAD,
+            hides_nothing=True,
             mailboxes=tuple(dict.fromkeys(folder.mailbox for folder in self._folders)),
         )
 
