@@ -71,9 +71,10 @@ class Destination:
 
     def open_mailboxes(self) -> list[MailboxName]:
         names = self._db.mailboxes()
+        # Rows are asked about only for one that no run has worked on.
         used = self._db.ask(
             "SELECT id FROM mailbox WHERE uidvalidity IS NOT NULL"
-            " UNION SELECT mailbox FROM message WHERE mailbox IS NOT NULL ORDER BY 1"
+            " OR EXISTS (SELECT 1 FROM message m WHERE m.mailbox = mailbox.id) ORDER BY id"
         )
         return [names[number] for (number,) in used]
 
@@ -81,14 +82,14 @@ class Destination:
 
     def stored(self) -> dict[MailboxName, tuple[list[int], int]]:
         found: dict[MailboxName, tuple[list[int], int]] = {}
-        claimed = (
-            f"SELECT uid_dest FROM message WHERE mailbox = ? AND uid_dest IS NOT NULL AND stage NOT IN ({_NOT_SAFE})"
-        )
+        claimed = "SELECT uid_dest FROM message WHERE mailbox = ? AND uid_dest IS NOT NULL ORDER BY uid_dest"
+        unsafe = f"SELECT uid_dest FROM message WHERE stage IN ({_NOT_SAFE}) AND mailbox = ? AND uid_dest IS NOT NULL"
         # A duplicate that is none of another row's message has a copy of its own: it was there before us.
         safe = f"(stage IN ({_SAFE}) OR (stage = 'duplicate' AND twin IS NULL))"
         lost = f"SELECT count(*) FROM message WHERE mailbox = ? AND uid_dest IS NULL AND {safe}"
         for number, name in self._db.mailboxes().items():
-            uids = [uid for (uid,) in self._db.ask(claimed, (number,))]
+            not_safe = {uid for (uid,) in self._db.ask(unsafe, (number,))}
+            uids = [uid for (uid,) in self._db.ask(claimed, (number,)) if uid not in not_safe]
             found[name] = (uids, int(self._db.one(lost, (number,))))
         return found
 
@@ -107,18 +108,24 @@ class Destination:
 
     def unknown_uids(self, name: MailboxName, uids: Sequence[int]) -> list[int]:
         number = self._db.mailbox_id(name)
-        served = self._db.stream("SELECT uid FROM served WHERE mailbox = ? ORDER BY uid", (number,))
-        return list(_without(sorted(uids), heapq.merge(self._claimed(number), (uid for (uid,) in served))))
+        wanted = sorted(uids)
+        served = "SELECT uid FROM served WHERE mailbox = ? AND uid BETWEEN ? AND ? ORDER BY uid"
+        return list(_without(wanted, heapq.merge(self._claimed(number, wanted), self._among(served, number, wanted))))
 
     def unclaimed(self, name: MailboxName, uids: Sequence[int]) -> list[int]:
-        return list(_without(sorted(uids), self._claimed(self._db.mailbox_id(name))))
+        wanted = sorted(uids)
+        return list(_without(wanted, self._claimed(self._db.mailbox_id(name), wanted)))
 
-    def _claimed(self, number: int | None) -> Iterator[int]:
+    def _claimed(self, number: int | None, wanted: Sequence[int]) -> Iterator[int]:
         # Claims under an older UIDVALIDITY do not exist: ``forget_uids`` took them away.
-        rows = self._db.stream(
-            "SELECT uid_dest FROM message WHERE mailbox = ? AND uid_dest IS NOT NULL ORDER BY uid_dest", (number,)
-        )
-        return (uid for (uid,) in rows)
+        claimed = "SELECT uid_dest FROM message WHERE mailbox = ? AND uid_dest BETWEEN ? AND ? ORDER BY uid_dest"
+        return self._among(claimed, number, wanted)
+
+    def _among(self, sql: str, number: int | None, wanted: Sequence[int]) -> Iterator[int]:
+        """What the question gives between the first and the last of the uids that are wanted."""
+        if wanted:
+            for (uid,) in self._db.stream(sql, (number, wanted[0], wanted[-1])):
+                yield uid
 
     # --- index ---------------------------------------------------------------------------------
 
