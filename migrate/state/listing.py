@@ -80,7 +80,7 @@ class Listing:
             c.execute(f"DROP INDEX IF EXISTS temp.{name}")
         for table in ("bound", "unsure", "blank", "spare", "pair"):
             c.execute(f"DELETE FROM temp.{table}")
-        # The row with this UIDL and size, if it stands alone (``_is_plain``): to ask for each on its way in costs a third.
+        # With the row of this UIDL and size, if it stands alone (``_is_plain``): asked on its way in it costs a third.
         c.executemany(
             "INSERT INTO bound (number, uid, octets, is_fault, row) VALUES"
             " (?1, ?2, ?3, ?4, (SELECT m.id FROM message m WHERE m.uid = ?2 AND m.octets IS ?3))",
