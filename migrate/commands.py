@@ -43,12 +43,10 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenSource(Command):
-    """Connects, secures and logs in. Value: SourceFacts.
+    """Connects, secures and logs in. Value: SourceFacts."""
 
-    Only with ``may_release`` can the session that it opens delete anything.
-    """
-
-    may_release: bool = False
+    may_release: bool = False  # only then can the session that it opens delete anything
+    will_list: bool = False  # a ListSource follows, whose answer may be on its way by then
 
 
 @dataclass(frozen=True, slots=True)

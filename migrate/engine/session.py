@@ -24,7 +24,7 @@ def open_destination(run: Run) -> Steps[None]:
 
 
 def open_source(run: Run, *, may_release: bool) -> Steps[None]:
-    run.source = yield from run.do(OpenSource(may_release))
+    run.source = yield from run.do(OpenSource(may_release, will_list=run.shown is None))
     assert run.source is not None
     run.emit(Connected("source", run.source.greeting))
     run.session = yield from run.ask(lambda books: books.begin_session())

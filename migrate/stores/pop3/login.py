@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...commands import SourceFacts
@@ -19,6 +20,7 @@ from ..net import AHEAD, sasl_plain, silent
 from .link import Link, TimedOut
 
 CAPA_PATIENCE_S = 15.0  # some old servers never answer a command that they do not know
+LISTING = (b"UIDL", b"LIST")
 _COMMAND_LIMIT = 255  # octets of a command with its CRLF (RFC 2449 §4, RFC 5034 §4)
 
 Capabilities = dict[bytes, tuple[bytes, ...]]
@@ -57,9 +59,12 @@ class Account:
 
     facts: SourceFacts
     can_pipeline: bool
+    is_listing: bool = False  # UIDL and LIST are under way, behind the STAT that the facts are of
 
 
-def log_in(link: Link, endpoint: Endpoint, secret: Secret, *, timeout_s: float, ask_capa: bool) -> Account:
+def log_in(
+    link: Link, endpoint: Endpoint, secret: Secret, *, timeout_s: float, ask_capa: bool, will_list: bool = False
+) -> Account:
     """The maildrop behind a fresh connection. StoreError when the server will not have us, or is not safe."""
     _check_credentials(endpoint, secret)
     try:
@@ -77,7 +82,12 @@ def log_in(link: Link, endpoint: Endpoint, secret: Secret, *, timeout_s: float, 
         # RFC 6856 §2: mail with UTF-8 in its headers is served as it is, not downgraded. A refusal changes nothing.
         link.ask(b"UTF8", timeout_s)
     _authenticate(link, endpoint, secret, before, timeout_s)
-    after, stat = _look(link, before, timeout_s) if ask_capa else ({}, link.ask(b"STAT", timeout_s)[0])
+    is_listing = will_list and not {b"PIPELINING", b"UIDL"} - before.keys()
+    after, stat = (
+        _look(link, before, timeout_s, LISTING if is_listing else ())
+        if ask_capa
+        else ({}, link.ask(b"STAT", timeout_s)[0])
+    )
     if not stat.is_ok:
         raise refused_command("STAT", stat)
     messages, octets = parse_stat(stat.text)
@@ -91,7 +101,7 @@ def log_in(link: Link, endpoint: Endpoint, secret: Secret, *, timeout_s: float, 
         login_delay_s=_login_delay_s({**before, **after}),
         ahead=AHEAD,
     )
-    return Account(facts, can_pipeline=b"PIPELINING" in after)
+    return Account(facts, b"PIPELINING" in after, is_listing)
 
 
 # --- before the login -----------------------------------------------------------------------
@@ -245,12 +255,17 @@ def _login_refused(reply: Reply, endpoint: Endpoint) -> StoreError:
 # --- after the login ------------------------------------------------------------------------
 
 
-def _look(link: Link, before: Capabilities, timeout_s: float) -> tuple[Capabilities, Reply]:
-    """What the server can do now, and its reply to STAT: asked together where it said that it takes commands so."""
+def _look(
+    link: Link, before: Capabilities, timeout_s: float, behind: Sequence[bytes] = ()
+) -> tuple[Capabilities, Reply]:
+    """What the server can do now, and its reply to STAT: asked together where it said that it takes commands so.
+
+    The commands ``behind`` go with them, and their replies are owed.
+    """
     if b"PIPELINING" not in before:
         return _capabilities(link, timeout_s), link.ask(b"STAT", timeout_s)[0]
-    link.put(b"CAPA")
-    link.put(b"STAT")
+    for command in (b"CAPA", b"STAT", *behind):
+        link.put(command)
     return _read_capabilities(link, timeout_s), link.read(timeout_s)[0]
 
 
