@@ -15,12 +15,12 @@ from typing import Any
 
 from ...commands import CloseSource, Command, Digest, Fetch, ListSource, OpenSource, Outcome, SourceFacts
 from ...errors import Cause, MailboxError, MessageError, MigrateError, Retry, StoreError
-from ...model import DateSource, Flags, InternalDate, MessageRef, is_keyword
+from ...model import MEMORY_LIMIT, DateSource, Flags, InternalDate, MessageRef, is_keyword
 from ...wire.imap import Data, Fetched, Tagged
 from ..base import Collector
 from ..net import AHEAD
 from .lane import Lane
-from .look import BODY_UIDS, ReadBackJob
+from .look import BODY_UIDS, WINDOW, ReadBackJob, groups
 from .mailbox import Folder
 from .session import ImapSession
 from .upload import Job
@@ -100,7 +100,8 @@ class ImapReader(ImapSession):
                     self._outcomes += [Outcome(one, error=lost) for one in group]
                     return None
                 self._examine(folder)
-                return FetchJob(self._lane, [self._place(one)[1] for one in group], self._collector)
+                listed = {self._place(one)[1]: one.ref.octets for one in group if isinstance(one, Fetch)}
+                return FetchJob(self._lane, listed, self._collector)
             case _:
                 raise TypeError(f"{type(self).__name__} does not know {type(command).__name__}")
 
@@ -279,14 +280,32 @@ class ListJob:
 
 
 class FetchJob(ReadBackJob):
-    """Messages of one folder, and what the source keeps beside each."""
+    """Messages of one folder, and what the source keeps beside each: together, where the listed size says small.
+
+    ``listed``: that size of each uid, a hint. A message that turns out larger is asked for again, in windows.
+    """
 
     sizes = b"UID RFC822.SIZE FLAGS INTERNALDATE"
     looks_ahead = False  # what is copied is what the server gives when it is asked for all of it
 
-    def __init__(self, lane: Lane, uids: Sequence[int], collector: Callable[[], Any]) -> None:
+    def __init__(self, lane: Lane, listed: dict[int, int | None], collector: Callable[[], Any]) -> None:
         self.kept: dict[int, Fetched] = {}
-        super().__init__(lane, uids, collector)
+        self._listed = listed
+        super().__init__(lane, list(listed), collector)
+
+    def _ask(self, uids: Sequence[int]) -> None:
+        small = [uid for uid in uids if self._is_small(uid)]
+        for group, _ in groups((uid, self._listed[uid] or 0) for uid in small):
+            self._fetch(group, self.sizes + b" BODY.PEEK[]", self._take_all, MEMORY_LIMIT)
+        super()._ask([uid for uid in uids if uid not in small])
+
+    def _is_small(self, uid: int) -> bool:
+        listed = self._listed[uid]
+        return listed is not None and listed <= WINDOW and uid not in self._sizes and not self._has_asked_again
+
+    def _take_all(self, fetched: Fetched) -> bool:
+        is_new = self._take_size(fetched)
+        return self._take_body(fetched) or is_new
 
     def _take_size(self, fetched: Fetched) -> bool:
         is_new = super()._take_size(fetched)
