@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from migrate.commands import Fetch, ListSource, OpenSource, Outcome
-from migrate.errors import MessageError
+from migrate.errors import MessageError, StoreError
 from migrate.model import INBOX, Flags, Message, Secret
 from migrate.rules.dedupe import Digester
 from migrate.stores.imap import ImapReader, look, reader
@@ -29,22 +29,30 @@ def whole(uid: int, octets: str, size: int | None = None) -> str:
     return f"S: {head}\nS> {octets}\nS: )\n"
 
 
-def fetched(tmp_path: Path, text: str, *listed: int) -> list[Outcome]:
-    """The outcomes of fetching messages 1, 2, ..., which the source lists with these sizes."""
-    sizes = "".join(f"S: * {uid} FETCH (UID {uid} RFC822.SIZE {size})\n" for uid, size in enumerate(listed, 1))
-    examined = SELECT.replace("SELECT", "EXAMINE").replace("* 3 EXISTS", f"* {len(listed)} EXISTS")
-    status = f'C: STATUS "INBOX" (MESSAGES)\nS: * STATUS INBOX (MESSAGES {len(listed)})\nS: $t OK done\n'
-    listing = f"C: UID FETCH 1:* (UID RFC822.SIZE)\n{sizes}S: $t OK done\n"
-    script, clock = Script(LOGIN % "LITERAL+" + status + examined + listing + text), Clock()
-    channel = ScriptChannel(script, clock, is_secure=True, piece=1 << 20, take=1 << 20, pace_s=0.0)
+def opened(tmp_path: Path, text: str) -> tuple[ImapReader, Script]:
+    """A session at the INBOX, and the transcript of it behind the login."""
+    script, clock = Script(LOGIN % "LITERAL+" + text), Clock()
     session = ImapReader(
         replace(endpoint(), mailbox=INBOX),
         Secret(PASSWORD),
-        connect=to_script(channel),
+        connect=to_script(ScriptChannel(script, clock, is_secure=True, piece=1 << 20, take=1 << 20, pace_s=0.0)),
         clock=clock,
         digester=Digester,
         spill_dir=tmp_path,
     )
+    return session, script
+
+
+def listing(*listed: int) -> tuple[str, str]:
+    """Selecting the folder, and its sizes."""
+    sizes = "".join(f"S: * {uid} FETCH (UID {uid} RFC822.SIZE {size})\n" for uid, size in enumerate(listed, 1))
+    examined = SELECT.replace("SELECT", "EXAMINE").replace("* 3 EXISTS", f"* {len(listed)} EXISTS")
+    return examined, f"C: UID FETCH 1:* (UID RFC822.SIZE)\n{sizes}S: $t OK done\n"
+
+
+def fetched(tmp_path: Path, text: str, *listed: int) -> list[Outcome]:
+    """The outcomes of fetching messages 1, 2, ..., which the source lists with these sizes."""
+    session, script = opened(tmp_path, "".join(listing(*listed)) + text)
     _, listed_ones = play(session, OpenSource(), ListSource())
     outcomes = play(session, *map(Fetch, listed_ones.value))
     assert script.left == []
@@ -107,3 +115,29 @@ def test_what_is_missing_is_asked_for_again_the_long_way(tmp_path: Path) -> None
     one, gone = fetched(tmp_path, ASK % "1:2" + whole(1, "one") + "S: $a NO one is gone\n" + again, 3, 3)
     assert octets(one) == b"one"
     assert isinstance(gone.error, MessageError)
+
+
+def test_the_one_folder_is_selected_once_and_counted_by_that(tmp_path: Path) -> None:
+    examined, sizes = listing(3, 4)
+    session, script = opened(tmp_path, examined + sizes + examined + sizes)
+    facts, one = play(session, OpenSource(), ListSource())
+    assert (facts.value.messages, [ref.octets for ref in one.value]) == (2, [3, 4])
+    (again,) = play(session, ListSource())
+    assert again.value == one.value, "selected anew"
+    assert script.left == []
+
+
+def test_a_folder_that_cannot_be_selected_is_said_by_the_listing(tmp_path: Path) -> None:
+    refused = 'C: EXAMINE "INBOX"\nS: $t NO [NOPERM] closed\n'
+    session, script = opened(tmp_path, refused * 2)
+    facts, listed = play(session, OpenSource(), ListSource())
+    assert facts.value.messages == 0
+    assert [ref.is_fault for ref in listed.value] == [True]
+    assert script.left == []
+
+
+def test_fewer_than_the_folder_said_are_no_listing(tmp_path: Path) -> None:
+    examined, _ = listing(3, 4)
+    session, _ = opened(tmp_path, examined + listing(3)[1])
+    _, listed = play(session, OpenSource(), ListSource())
+    assert isinstance(listed.error, StoreError)

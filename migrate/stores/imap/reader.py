@@ -42,6 +42,7 @@ class ImapReader(ImapSession):
         self._folders: list[Folder] = []
         self._validities: list[int] = []  # of the folders, as listed
         self._examined = -1  # the folder that is selected
+        self._ahead: tuple[int, int] | None = None  # what the one folder said when the session was opened
         self.there = 0  # messages in the folder that is being listed
         self._unreadable: dict[int, MessageError] = {}  # folders that cannot be selected
         # Of each message by its number, from 1.
@@ -117,7 +118,7 @@ class ImapReader(ImapSession):
             raise StoreError(f"the source has no folder {only}", cause=Cause.UNUSABLE, retry=Retry.NEVER)
         return SourceFacts(
             greeting=account.facts.greeting,
-            messages=sum(map(self._mailboxes.count, self._folders)),
+            messages=self._look_at() if only is not None else sum(map(self._mailboxes.count, self._folders)),
             octets=0,
             has_uids=True,
             may_delete_on_fetch=False,
@@ -125,6 +126,15 @@ class ImapReader(ImapSession):
             hides_nothing=True,
             mailboxes=tuple(dict.fromkeys(folder.mailbox for folder in self._folders)),
         )
+
+    def _look_at(self) -> int:
+        """How many messages the one folder has: it is selected already. 0 where the listing will say why not."""
+        assert self._mailboxes is not None
+        try:
+            self._ahead = self._mailboxes.examine(self._folders[0])
+        except MailboxError:
+            return 0
+        return self._ahead[1]
 
     # Fetching ------------------------------------------------------------------------------
     def _place(self, command: Command) -> tuple[int, int]:
@@ -197,11 +207,12 @@ class ImapReader(ImapSession):
         while len(self._validities) < len(self._folders):
             folder = len(self._validities)
             try:
-                uidvalidity, self.there = self._mailboxes.examine(self._folders[folder])
+                uidvalidity, self.there = self._ahead or self._mailboxes.examine(self._folders[folder])
             except MailboxError as error:
                 # Left out, its messages would be missing from a backup that says it is complete.
                 self._unreadable[folder] = MessageError(error.what, said=error.said, hint=error.hint)
                 uidvalidity, self.there = 0, 0
+            self._ahead = None  # a second listing selects it anew
             self._validities.append(uidvalidity)
             if self.there:
                 self._examined = len(self._validities) - 1
