@@ -34,12 +34,10 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenSource(Command):
-    """Connects, secures and logs in. Value: SourceFacts.
+    """Connects, secures and logs in. Value: SourceFacts."""
 
-    Only with ``may_release`` can the session that it opens delete anything.
-    """
-
-    may_release: bool = False
+    may_release: bool = False  # only then can the session that it opens delete anything
+    will_list: bool = False  # a ListSource follows, whose answer may be on its way by then
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +58,7 @@ class SourceFacts:
     may_delete_on_fetch: bool  # what is fetched may be gone after the session (CAPA EXPIRE 0)
     login_delay_s: int = 0
     ahead: int = 0  # octets that may be asked for beyond what is held: what comes too early waits in the network
+    hides_nothing: bool = False  # what was fetched is shown as before, by the rules of its protocol
     # Of a source that has several: where its messages may stand; None: messages that come without one.
     mailboxes: tuple[MailboxName | None, ...] = ()
 
@@ -276,6 +275,8 @@ class ListingFacts:
     unsure: int  # only their content can tell
     vanished_open: int  # open before, not in this listing
     vanished: int  # rows known, not yet released, not in this listing
+    counted: int = 0  # how many messages the source showed at the last ``Books.note_counted``; 0: never
+    left_since: int = 0  # how many more are vanished than at that count
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +335,9 @@ class Books(Protocol):
     def record_listing(self, refs: Iterable[MessageRef]) -> ListingFacts:
         """Takes the source session's listing in: unknown messages become LISTED rows, GONE ones that
         are back LISTED again. Durable. Marks nothing as gone."""
+
+    def note_counted(self, messages: int) -> None:
+        """After a session that ended with QUIT the source shows as many messages, the same as in that one. Durable."""
 
     def mark_vanished(self) -> int:
         """Turns open LISTED and SET_ASIDE rows that the listing lacks, and that are not spooled,

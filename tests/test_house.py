@@ -57,7 +57,7 @@ ROOMS: list[tuple[str, str]] = [
 THIRD_PARTIES: dict[str, str] = {
     "imapclient": "stores.imap stores.dirnames",
     "truststore": "stores.net",
-    "xxhash": "rules.dedupe",
+    "xxhash": "rules.dedupe state.file",
     "dateutil": "rules.dates",
     "platformdirs": "config cli",
     "keyring": "config",

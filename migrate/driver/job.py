@@ -1,4 +1,8 @@
-"""What a run is put together from: the state file, the sessions, the engine, the loop."""
+"""What a run is put together from: the state file, the sessions, the engine, the loop.
+
+The kinds of stores, and the engines that few commands need, are imported where one is opened: to start with all of
+them takes a nightly backup longer than to look at its mail.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from ..commands import Books, OpenDest, OpenSource
-from ..engine.audit import audit
-from ..engine.rebuild import rebuild
 from ..engine.run import Held
 from ..engine.walk import walk
 from ..errors import Exit, StateError, StoreError, UsageError
@@ -34,14 +36,15 @@ from ..state import (
     state_files,
     unfinished_elsewhere,
 )
-from ..stores import maildir, mbox, net
+from ..stores import mbox, net
 from ..stores.base import Channel, Finding, Session, Step
-from ..stores.files import FilesReader, Shelf
-from ..stores.pop3 import Pop3Reader, Pop3Releaser
 from .loop import Driver, Opener
 from .opening import closable
 from .prune import unproven
 from .stop import Stop
+
+if TYPE_CHECKING:
+    from ..stores.maildir import Indexes
 
 
 class JobLike(Protocol):
@@ -124,12 +127,14 @@ class _Files:
         self.is_maildir = job.dest.protocol is Wire.MAILDIR
         self._layout, self._is_dry, self._floors = job.layout, is_dry, floors
         self._parts: mbox.Parts = {}
-        self._indexes: maildir.Indexes = {}
+        self._indexes: Indexes = {}
 
     def appender(self, keys: mbox.Identity | None) -> Session:
         """A new session. ``is_dry``: it only reads. ``keys``: with them it reads in old months."""
         is_dry, floors = self._is_dry, self._floors
         if self.is_maildir:
+            from ..stores import maildir
+
             return maildir.MaildirAppender(self.root, is_dry=is_dry, floors=floors, indexes=self._indexes)
         return mbox.MboxAppender(
             self.root, layout=self._layout, is_dry=is_dry, floors=floors, parts=self._parts, identity=keys
@@ -138,6 +143,8 @@ class _Files:
     def find_lost(self, mailbox: MailboxName, uids: list[int]) -> list[int]:
         """Those of these uids that are not there."""
         if self.is_maildir:
+            from ..stores import maildir
+
             return maildir.find_lost(self.root, mailbox, uids, self._indexes)
         return mbox.find_lost(self.root, mailbox, uids, self._parts)
 
@@ -190,6 +197,8 @@ def verify_job(
 
     Raises StateError where there is a state file that cannot be believed.
     """
+    from ..engine.audit import audit
+
     with _released(job) as released, _scratch_dir() as spill_dir, _trace(job.trace_path, emit) as trace:
         sheet = TemporarySheet(released)
         try:
@@ -214,6 +223,8 @@ def _check(place: Endpoint, emit: Callable[[Event], None], stop: Stop, identity:
     damaged = 0
     path = _path_of(place)
     if place.protocol is Wire.MAILDIR:
+        from ..stores import maildir
+
         there, steps = maildir.there_is(path), maildir.check(path)
     else:
         keys = mbox.identity_of(identity)
@@ -270,6 +281,8 @@ def rebuild_job(
 
     Raises StateError when it could not even begin: USAGE where the old file is sound.
     """
+    from ..engine.rebuild import rebuild
+
     accounts = job.accounts
     with rebuilding(job.state_path, *accounts, digester=Digester) as making:
         if making.damage:
@@ -372,13 +385,14 @@ def _opener(
     def named(name: str) -> Trace | None:
         return None if trace is None else lambda who, line: trace(f"{name} {who}", line)
 
-    shelf = Shelf()  # of the sessions of this run
+    open_files: Callable[[], Session] | None = None
 
     def open_session(command: OpenSource | OpenDest) -> Session:
+        nonlocal open_files
         if isinstance(command, OpenDest):
             if files is not None:
                 return files.appender(mbox.identity_of(dest_secret, spill_dir))
-            from ..stores.imap import ImapAppender  # imapclient is heavy, and a backup of a POP3 account needs none
+            from ..stores.imap import ImapAppender
 
             return ImapAppender(
                 job.dest,
@@ -389,18 +403,9 @@ def _opener(
                 timeout_s=job.timeout_s,
             )
         if job.source.path is not None:
-            if job.source.protocol is Wire.MAILDIR:
-                return maildir.MaildirReader(job.source.path, Digester, spill_dir, wanted=job.wanted)
-            if mbox.is_backup(job.source.path):
-                keys = mbox.identity_of(source_secret, spill_dir)
-                return mbox.MboxReader(job.source.path, Digester, spill_dir, wanted=job.wanted, identity=keys)
-            return FilesReader(job.source.path, Digester, spill_dir, wanted=job.wanted, shelf=shelf)
-        kind: Callable[..., Session] = Pop3Releaser if command.may_release else Pop3Reader
-        if job.source.protocol is Wire.IMAP:
-            from ..stores.imap import ImapReader
-
-            kind = ImapReader
-        return kind(
+            open_files = open_files or _opener_of_files(job, source_secret, spill_dir)
+            return open_files()
+        return _server_reader(job.source, may_release=command.may_release)(
             job.source,
             source_secret,
             connect=connect,
@@ -412,3 +417,30 @@ def _opener(
         )
 
     return open_session
+
+
+def _server_reader(source: Endpoint, *, may_release: bool) -> Callable[..., Session]:
+    if source.protocol is Wire.IMAP:
+        from ..stores.imap import ImapReader
+
+        return ImapReader
+    from ..stores.pop3 import Pop3Reader, Pop3Releaser
+
+    return Pop3Releaser if may_release else Pop3Reader
+
+
+def _opener_of_files(job: JobLike, secret: Secret, spill_dir: Path) -> Callable[[], Session]:
+    """What opens a session at a source that is files, and keeps from one to the next what was read."""
+    path, wanted = _path_of(job.source), job.wanted
+    if job.source.protocol is Wire.MAILDIR:
+        from ..stores.maildir import MaildirReader
+
+        return lambda: MaildirReader(path, Digester, spill_dir, wanted=wanted)
+    if mbox.is_backup(path):
+        return lambda: mbox.MboxReader(
+            path, Digester, spill_dir, wanted=wanted, identity=mbox.identity_of(secret, spill_dir)
+        )
+    from ..stores.files import FilesReader, Shelf
+
+    shelf = Shelf()
+    return lambda: FilesReader(path, Digester, spill_dir, wanted=wanted, shelf=shelf)

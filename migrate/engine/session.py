@@ -9,7 +9,7 @@ from ..commands import ListingFacts, OpenDest, OpenSource, ReachSource
 from ..errors import Cause, Retry, StoreError, UsageError
 from ..events import Connected, Gone, Listed, Notice, Skipped
 from ..model import MessageRef
-from .run import Run, Steps
+from .run import FEW, Run, Steps
 
 LONGEST_LOGIN_DELAY_S = 300
 BEFORE = "it was at the source before the baseline"
@@ -29,7 +29,7 @@ def open_destination(run: Run) -> Steps[None]:
 
 def open_source(run: Run, *, may_release: bool) -> Steps[None]:
     run.check_stop()
-    run.source = yield from run.do(OpenSource(may_release))
+    run.source = yield from run.do(OpenSource(may_release, will_list=run.shown is None))
     assert run.source is not None
     run.emit(Connected("source", run.source.greeting))
     run.session = yield from run.ask(lambda books: books.begin_session())
@@ -116,9 +116,31 @@ def note_shown(run: Run, listing: ListingFacts) -> None:
 def shows_the_same(run: Run) -> Steps[bool]:
     """Whether the source has as many messages and octets as in the session before, which left nothing to do."""
     assert run.source is not None
-    if run.shown != (run.source.messages, run.source.octets):
+    messages = run.source.messages
+    if run.shown != (messages, run.source.octets) or (yield from _has_work(run)):
         return False
-    return not (yield from run.ask(lambda books: books.next_work(1, 0)))
+    yield from run.ask(lambda books: books.note_counted(messages))
+    return True
+
+
+def need_not_count(run: Run, listing: ListingFacts) -> Steps[bool]:
+    """Whether the source is known to have shown all it has, and nothing is left to do.
+
+    By its protocol, or by the count of an earlier run. A source that hides what was fetched, and shows others in its
+    place, showed as many as it ever does at that count: this one shows more now. And it has not begun to hide since
+    then: all that was known, and what later runs fetched, is shown still. Of many new messages it may hold some back.
+    """
+    assert run.source is not None
+    if run.shown is None or run.source.may_delete_on_fetch or listing.open > FEW:
+        return False
+    is_proven = 0 < listing.counted < listing.messages and not listing.left_since
+    if not (is_proven or run.source.hides_nothing):
+        return False
+    return not (yield from _has_work(run))
+
+
+def _has_work(run: Run) -> Steps[bool]:
+    return bool((yield from run.ask(lambda books: books.next_work(1, 0))))
 
 
 def may_list_again(run: Run, *, has_achieved: bool, has_deleted: bool) -> Steps[bool]:

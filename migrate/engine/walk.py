@@ -27,6 +27,7 @@ from .session import (
     check_listing,
     may_list_again,
     may_quit,
+    need_not_count,
     note_shown,
     open_destination,
     open_source,
@@ -185,6 +186,7 @@ def _one_session(run: Run) -> Steps[bool]:
     if marked and not quit_ok:
         run.emit(Notice("Nothing was deleted now: not every message that the source served is safe."))
     goes_on = quit_ok and not is_limited and (run.achieved > before or bool(marked))
+    goes_on = goes_on and not (yield from need_not_count(run, listing))
     yield from _close_source(run, quit=quit_ok, goes_on=goes_on)
     if quit_ok:
         yield from confirm(run, marked)

@@ -110,6 +110,11 @@ class State:
     def record_listing(self, refs: Iterable[MessageRef]) -> ListingFacts:
         return self._listing.record(refs)
 
+    def note_counted(self, messages: int) -> None:
+        with self._db.transaction():
+            self._db.set_meta("counted", messages)
+            self._db.set_meta("counted_vanished", self._listing.vanished())
+
     def mark_vanished(self) -> int:
         return self._listing.mark_vanished(self._session)
 

@@ -16,11 +16,14 @@ from .database import Database
 from .rows import damaged_row, seal_small, sealed
 from .schema import quoted
 
-_UNPLACED = quoted(Stage.INTENDED, Stage.APPENDED, Stage.VERIFIED, Stage.RELEASING, Stage.RELEASED)
 # Rows that were seen at the destination claim before those that it only acknowledged: else a twin that was never
 # stored would take the copy of one whose source is gone.
 _CLAIM_ORDER = "m.stage WHEN 'appended' THEN 1 WHEN 'intended' THEN 2 WHEN 'set aside' THEN 3"
-_SAFE = quoted(Stage.VERIFIED, Stage.RELEASING, Stage.RELEASED)
+_SAFE_STAGES = (Stage.VERIFIED, Stage.RELEASING, Stage.RELEASED)
+_SAFE = quoted(*_SAFE_STAGES)
+_OTHERS = quoted(*(stage for stage in Stage if stage not in _SAFE_STAGES))
+_UNDER_WAY = quoted(Stage.INTENDED, Stage.APPENDED)
+_THERE_BEFORE = f"(stage = '{Stage.DUPLICATE.value}' AND twin IS NULL)"
 _NOT_SAFE = quoted(Stage.LISTED, Stage.INTENDED, Stage.APPENDED, Stage.SET_ASIDE)
 _NO_CANDIDATES = quoted(Stage.LISTED, Stage.GONE)
 LOOKUP_CHUNK = 500  # indexes asked for in one statement
@@ -71,9 +74,10 @@ class Destination:
 
     def open_mailboxes(self) -> list[MailboxName]:
         names = self._db.mailboxes()
+        # Rows are asked about only for one that no run has worked on.
         used = self._db.ask(
             "SELECT id FROM mailbox WHERE uidvalidity IS NOT NULL"
-            " UNION SELECT mailbox FROM message WHERE mailbox IS NOT NULL ORDER BY 1"
+            " OR EXISTS (SELECT 1 FROM message m WHERE m.mailbox = mailbox.id) ORDER BY id"
         )
         return [names[number] for (number,) in used]
 
@@ -81,14 +85,14 @@ class Destination:
 
     def stored(self) -> dict[MailboxName, tuple[list[int], int]]:
         found: dict[MailboxName, tuple[list[int], int]] = {}
-        claimed = (
-            f"SELECT uid_dest FROM message WHERE mailbox = ? AND uid_dest IS NOT NULL AND stage NOT IN ({_NOT_SAFE})"
-        )
+        claimed = "SELECT uid_dest FROM message WHERE mailbox = ? AND uid_dest IS NOT NULL ORDER BY uid_dest"
+        unsafe = f"SELECT uid_dest FROM message WHERE stage IN ({_NOT_SAFE}) AND mailbox = ? AND uid_dest IS NOT NULL"
         # A duplicate that is none of another row's message has a copy of its own: it was there before us.
-        safe = f"(stage IN ({_SAFE}) OR (stage = 'duplicate' AND twin IS NULL))"
-        lost = f"SELECT count(*) FROM message WHERE mailbox = ? AND uid_dest IS NULL AND {safe}"
+        safe = f"stage IN ({_SAFE}) OR " if self._lacks_claims() else ""
+        lost = f"SELECT count(*) FROM message WHERE mailbox = ? AND uid_dest IS NULL AND ({safe}{_THERE_BEFORE})"
         for number, name in self._db.mailboxes().items():
-            uids = [uid for (uid,) in self._db.ask(claimed, (number,))]
+            not_safe = {uid for (uid,) in self._db.ask(unsafe, (number,))}
+            uids = [uid for (uid,) in self._db.ask(claimed, (number,)) if uid not in not_safe]
             found[name] = (uids, int(self._db.one(lost, (number,))))
         return found
 
@@ -97,28 +101,45 @@ class Destination:
         rows = self._db.ask("SELECT mailbox, max(uid_dest) FROM message WHERE uid_dest IS NOT NULL GROUP BY mailbox")
         return {names[number]: uid for number, uid in rows}
 
+    def _lacks_claims(self) -> bool:
+        """Whether any row that was safe claims no uid. Two indexes tell it, without a look at the rows."""
+        return bool(
+            self._db.one(
+                f"SELECT (SELECT count(*) FROM message WHERE stage IN ({_SAFE}))"
+                " - (SELECT count(*) FROM message WHERE uid_dest IS NOT NULL)"
+                f" + (SELECT count(*) FROM message WHERE stage IN ({_OTHERS}) AND uid_dest IS NOT NULL)"
+            )
+        )
+
     def unplaced(self, name: MailboxName) -> list[Checkpoint]:
+        safe = f", {_SAFE}" if self._lacks_claims() else ""
         return self._db.checkpoints(
             f"WHERE m.mailbox = ? AND m.uid_dest IS NULL AND (m.origin IS NULL OR m.origin = 'copied') AND"
-            f" (m.stage IN ({_UNPLACED}) OR (m.stage = 'set aside' AND m.uidvalidity IS NOT NULL))"
+            f" (m.stage IN ({_UNDER_WAY}{safe}) OR (m.stage = 'set aside' AND m.uidvalidity IS NOT NULL))"
             f" ORDER BY CASE {_CLAIM_ORDER} ELSE 0 END, m.id",
             (self._db.mailbox_id(name),),
         )
 
     def unknown_uids(self, name: MailboxName, uids: Sequence[int]) -> list[int]:
         number = self._db.mailbox_id(name)
-        served = self._db.stream("SELECT uid FROM served WHERE mailbox = ? ORDER BY uid", (number,))
-        return list(_without(sorted(uids), heapq.merge(self._claimed(number), (uid for (uid,) in served))))
+        wanted = sorted(uids)
+        served = "SELECT uid FROM served WHERE mailbox = ? AND uid BETWEEN ? AND ? ORDER BY uid"
+        return list(_without(wanted, heapq.merge(self._claimed(number, wanted), self._among(served, number, wanted))))
 
     def unclaimed(self, name: MailboxName, uids: Sequence[int]) -> list[int]:
-        return list(_without(sorted(uids), self._claimed(self._db.mailbox_id(name))))
+        wanted = sorted(uids)
+        return list(_without(wanted, self._claimed(self._db.mailbox_id(name), wanted)))
 
-    def _claimed(self, number: int | None) -> Iterator[int]:
+    def _claimed(self, number: int | None, wanted: Sequence[int]) -> Iterator[int]:
         # Claims under an older UIDVALIDITY do not exist: ``forget_uids`` took them away.
-        rows = self._db.stream(
-            "SELECT uid_dest FROM message WHERE mailbox = ? AND uid_dest IS NOT NULL ORDER BY uid_dest", (number,)
-        )
-        return (uid for (uid,) in rows)
+        claimed = "SELECT uid_dest FROM message WHERE mailbox = ? AND uid_dest BETWEEN ? AND ? ORDER BY uid_dest"
+        return self._among(claimed, number, wanted)
+
+    def _among(self, sql: str, number: int | None, wanted: Sequence[int]) -> Iterator[int]:
+        """What the question gives between the first and the last of the uids that are wanted."""
+        if wanted:
+            for (uid,) in self._db.stream(sql, (number, wanted[0], wanted[-1])):
+                yield uid
 
     # --- index ---------------------------------------------------------------------------------
 

@@ -28,7 +28,8 @@ LARGEST = 2**63 - 1  # a listed size is a hint; SQLite holds no larger number
 
 OPEN = quoted(Stage.LISTED, Stage.SET_ASIDE)
 TO_COPY = (Stage.LISTED.value, Stage.INTENDED.value, Stage.SET_ASIDE.value)
-LEFT = quoted(Stage.RELEASING, Stage.RELEASED, Stage.GONE)  # no wonder when the source shows them no more
+_LEFT = (Stage.RELEASING, Stage.RELEASED, Stage.GONE)  # no wonder when the source shows them no more
+LEFT = quoted(*_LEFT)
 
 _FRESH = dict.fromkeys(COLUMNS, "NULL") | {
     "stage": f"'{Stage.LISTED.value}'",
@@ -61,11 +62,11 @@ class Listing:
         """Binds every message of the listing. One transaction; without news nothing is written."""
         with self._db.transaction() as c:
             self._take_in(c, refs)
-            self._find_unsure(c)
-            c.execute("UPDATE bound SET row = (SELECT m.id FROM message m WHERE m.uid = bound.uid) WHERE NOT is_unsure")
+            if not self._is_plain(c):
+                self._find_unsure(c)
             new = self._number_new(c)
             fresh, virtual = self._bind_unsure(c, new)
-            c.execute("CREATE INDEX temp.bound_row ON bound (row)")
+            c.execute("CREATE INDEX IF NOT EXISTS temp.bound_row ON bound (row)")
             if fresh:
                 c.execute(new_rows("bound WHERE row BETWEEN ? AND ? ORDER BY row"), (fresh.start, fresh.stop - 1))
             self._bring_back(c)
@@ -79,13 +80,32 @@ class Listing:
             c.execute(f"DROP INDEX IF EXISTS temp.{name}")
         for table in ("bound", "unsure", "blank", "spare", "pair"):
             c.execute(f"DELETE FROM temp.{table}")
+        # With the row of this UIDL and size, if it stands alone (``_is_plain``): asked on its way in it costs a third.
         c.executemany(
-            "INSERT INTO bound (number, uid, octets, is_fault) VALUES (?, ?, ?, ?)",
-            ((r.number, r.uid, r.octets if r.octets is None else min(r.octets, LARGEST), r.is_fault) for r in refs),
+            "INSERT INTO bound (number, uid, octets, is_fault, row) VALUES"
+            " (?1, ?2, ?3, ?4, (SELECT m.id FROM message m WHERE m.uid = ?2 AND m.octets IS ?3))",
+            _columns(refs),
         )
-        c.execute("CREATE INDEX temp.bound_uid ON bound (uid)")
+        c.execute("CREATE INDEX temp.bound_row ON bound (row)")
+
+    def _is_plain(self, c: sqlite3.Connection) -> bool:
+        """Whether no message is unsure: each UIDL stands alone, in the listing and among the rows, with one size."""
+        is_doubtful = c.execute(
+            # Two of the listing are one row.
+            "SELECT (SELECT count(row) - count(DISTINCT row) FROM bound)"
+            # One is a row that shares its UIDL with other rows, or has none.
+            " OR EXISTS (SELECT 1 FROM (SELECT uid FROM message GROUP BY uid HAVING count(*) > 1 OR uid = x'') d"
+            " CROSS JOIN message m ON m.uid = d.uid CROSS JOIN bound b ON b.row = m.id)"
+            # One is no row, and has the UIDL of one, or the same as another, or none.
+            " OR EXISTS (SELECT 1 FROM bound b CROSS JOIN message m ON m.uid = b.uid WHERE b.row IS NULL)"
+            " OR (SELECT count(*) - count(DISTINCT nullif(uid, x'')) FROM bound WHERE row IS NULL)"
+        ).fetchone()[0]
+        return not is_doubtful
 
     def _find_unsure(self, c: sqlite3.Connection) -> None:
+        c.execute("DROP INDEX temp.bound_row")
+        c.execute("UPDATE bound SET row = NULL")
+        c.execute("CREATE INDEX temp.bound_uid ON bound (uid)")
         mark = "UPDATE bound SET is_unsure = 1 WHERE uid IN (SELECT uid FROM unsure) AND NOT is_unsure"
         c.execute("INSERT INTO unsure (uid) SELECT uid FROM bound GROUP BY uid HAVING count(*) > 1 OR uid = x''")
         c.execute(mark)
@@ -95,6 +115,7 @@ class Listing:
             " WHERE NOT b.is_unsure GROUP BY b.uid HAVING count(*) > 1 OR max(m.octets IS NOT b.octets)"
         )
         c.execute(mark)
+        c.execute("UPDATE bound SET row = (SELECT m.id FROM message m WHERE m.uid = bound.uid) WHERE NOT is_unsure")
 
     def _number_new(self, c: sqlite3.Connection) -> range:
         """Numbers of new rows for the messages whose UIDL nobody has seen."""
@@ -193,16 +214,14 @@ class Listing:
     # --- what it means -------------------------------------------------------------------------
 
     def _facts(self, c: sqlite3.Connection, new: int) -> ListingFacts:
+        open_rows = f"m.stage IN ({OPEN}) AND NOT m.is_spooled"
+        shown = "SELECT count(*) FROM message m CROSS JOIN bound b ON b.row = m.id WHERE NOT b.is_unsure"
         messages, octets, unsure = c.execute(
             "SELECT count(*), ifnull(sum(octets), 0), ifnull(sum(is_unsure), 0) FROM bound"
         ).fetchone()
-        stages: dict[str, int] = dict(
-            c.execute(
-                "SELECT m.stage, count(*) FROM bound b CROSS JOIN message m ON m.id = b.row"
-                " WHERE NOT b.is_unsure GROUP BY m.stage"
-            )
-        )
+        stages = self._shown()
         to_copy = sum(stages.get(stage, 0) for stage in TO_COPY)
+        vanished = self._vanished(f"m.stage NOT IN ({LEFT})", _staying(stages))
         return ListingFacts(
             messages=messages,
             octets=octets,
@@ -210,20 +229,35 @@ class Listing:
             done=messages - unsure - to_copy,
             open=to_copy,
             unsure=unsure,
-            vanished_open=self._vanished(c, f"m.stage IN ({OPEN}) AND NOT m.is_spooled"),
-            vanished=self._vanished(c, f"m.stage NOT IN ({LEFT})"),
+            vanished_open=self._vanished(open_rows, self._db.one(f"{shown} AND {open_rows}")),
+            vanished=vanished,
+            counted=self._db.meta("counted") or 0,
+            left_since=vanished - (self._db.meta("counted_vanished") or 0),
         )
 
-    def _vanished(self, c: sqlite3.Connection, which: str) -> int:
-        """How many of these rows the listing lacks; of a group of unsure ones, as many as it shows too few."""
-        known = c.execute(f"SELECT count(*) FROM message m WHERE {which}").fetchone()[0]
-        shown = c.execute(
-            f"SELECT count(*) FROM bound b CROSS JOIN message m ON m.id = b.row WHERE NOT b.is_unsure AND {which}"
-        ).fetchone()[0]
-        unsure = c.execute(
+    def _shown(self) -> dict[str, int]:
+        """How many rows of each stage the listing shows, without what is unsure; the index of stages tells it."""
+        return dict(
+            self._db.ask(
+                "SELECT m.stage, count(*) FROM message m INDEXED BY message_stage CROSS JOIN bound b ON b.row = m.id"
+                " WHERE NOT b.is_unsure GROUP BY m.stage"
+            )
+        )
+
+    def vanished(self) -> int:
+        """How many rows are known, were not released, and are not in the listing."""
+        return self._vanished(f"m.stage NOT IN ({LEFT})", _staying(self._shown()))
+
+    def _vanished(self, which: str, shown: int) -> int:
+        """How many of these rows the listing lacks; of a group of unsure ones, as many as it shows too few.
+
+        ``shown``: how many it shows, without what is unsure.
+        """
+        known = self._db.one(f"SELECT count(*) FROM message m WHERE {which}")
+        unsure = self._db.one(
             "SELECT ifnull(sum(min(refs, there)), 0) FROM (SELECT u.refs AS refs, count(*) AS there"
             f" FROM unsure u JOIN message m ON m.uid = u.uid WHERE {which} GROUP BY u.uid)"
-        ).fetchone()[0]
+        )
         return int(known - shown - unsure)
 
     def skip(self, reason: str, uids: Collection[bytes] | None, baseline: float | None) -> int:
@@ -268,6 +302,17 @@ class Listing:
         new = f"'{stage.value}'"
         statement = f"UPDATE message SET stage = {new}, seal = {sealed(stage=new)} WHERE {which}"
         return int(c.execute(statement, (session,)).rowcount)
+
+
+def _staying(stages: dict[str, int]) -> int:
+    """How many of these rows the source should still show."""
+    return sum(stages.values()) - sum(stages.get(stage.value, 0) for stage in _LEFT)
+
+
+def _columns(refs: Iterable[MessageRef]) -> Iterator[tuple[int, bytearray, int | None, int]]:
+    """What is bound of each. A bytearray goes in as it is; of bytes and booleans SQLite's module asks what to make."""
+    for uid, number, octets, is_fault in refs:
+        yield number, bytearray(uid), octets if octets is None or octets < LARGEST else LARGEST, 1 if is_fault else 0
 
 
 def _uid_and_octets(record: Any) -> tuple[bytes, int]:

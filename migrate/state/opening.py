@@ -186,6 +186,7 @@ def rebind(path: Path, old: str, new: str) -> None:
             with db.transaction():
                 for key in ends:
                     db.set_meta(key, new)
+                db.set_meta("counted", 0)  # another server may have other habits
         finally:
             db.close()
     finally:

@@ -77,6 +77,7 @@ class Session(Protocol):
 
 
 AGAIN_S = 2.0  # what ``reach`` did not get is asked for again, unless it took so long to be refused
+AHEAD = 16 * 1024 * 1024  # octets that a source may be asked for beyond what is held: they wait in the network
 
 
 class Reachable(Session, Protocol):

@@ -25,7 +25,6 @@ import truststore
 from ..errors import Cause, Retry, StoreError
 from ..model import Endpoint, Protocol, Secret, Tls, display
 
-AHEAD = 16 * 1024 * 1024  # octets that a source may be asked for beyond what is held: they wait in the network
 RECEIVE = 256 * 1024
 _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux alone has it
 _RECORD = 16 * 1024  # a TLS record's plain octets (RFC 8446 §5.1): what one write to OpenSSL is given

@@ -291,9 +291,25 @@ def test_uids_are_known_by_claim_and_by_index() -> None:
     state.index(ARCHIVE, [(6, b"i" * 16, 10)])
     assert state.unknown_uids(INBOX, [5, 6, 7, 8, 101, 102, 103]) == [6, 8, 103]
     assert state.unclaimed(INBOX, [5, 6, 7, 101, 103]) == [5, 6, 7, 103]
+    for uids in ([101, 102], [102, 101], [101], [5, 7], [102, 5]):
+        assert state.unknown_uids(INBOX, uids) == []
+    assert state.unclaimed(INBOX, [102, 101]) == []
     assert state.unknown_uids(MailboxName.parse("Nowhere"), [1, 2]) == [1, 2]
     state.learn(INBOX, 7, None)
     assert state.unknown_uids(INBOX, [7]) == [7]
+
+
+def test_what_has_to_be_there_is_what_was_safe() -> None:
+    state = listed(6)
+    rows = copy_all(state, *((state.row(number), mail(str(number))) for number in range(1, 5)))  # uids 101 to 104
+    again = rows[1]._replace(stage=Stage.LISTED, origin=None, uid_dest=None, proof="", verified_at=None)
+    state.commit([(again,)])
+    state.commit([(rows[2]._replace(uid_dest=None),)])
+    appended = intended(state.row(5), mail("5"))
+    for stage in (Stage.INTENDED, Stage.APPENDED):
+        appended = appended._replace(stage=stage, uid_dest=105 if stage is Stage.APPENDED else None)
+        state.commit([(appended,)])
+    assert state.stored() == {INBOX: ([101, 104], 1)}
 
 
 def test_candidates_are_rows_first_then_what_nobody_claims() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migrate.commands import MailboxMemory
 from migrate.model import INBOX
 from migrate.state import State
+from migrate.state.listing import Listing
 
 from .support import MiniEngine, copy_all, mail, memory_state, refs
 
@@ -50,6 +52,24 @@ def test_a_listing_in_another_order_means_the_same(
     assert _to_do(one) == _to_do(other)
     assert one.mark_vanished() == other.mark_vanished()
     assert one.tally() == other.tally()
+
+
+@settings(max_examples=400, deadline=None)
+@given(LISTINGS, st.integers(0, 4), LISTINGS)
+def test_a_listing_that_is_taken_for_plain_is_bound_as_one_that_is_looked_at_closely(
+    before: list[tuple[bytes, int | None]], copied: int, after: list[tuple[bytes, int | None]]
+) -> None:
+    def bound(state: State) -> list[tuple[object, ...]]:
+        columns = "number, uid, octets, row, is_fault, is_unsure, is_resolved"
+        return list(state.database.ask(f"SELECT {columns} FROM bound ORDER BY number"))
+
+    usual, closely = _known(before, copied), _known(before, copied)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Listing, "_is_plain", lambda listing, c: False)
+        told = closely.record_listing(refs(*after))
+    assert usual.record_listing(refs(*after)) == told
+    assert bound(usual) == bound(closely)
+    assert usual.image() == closely.image()
 
 
 @settings(max_examples=60, deadline=None)

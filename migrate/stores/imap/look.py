@@ -9,7 +9,7 @@ a few under way at a time, so that no message stands in memory.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -186,20 +186,11 @@ class ReadBackJob(_FetchJob):
         return True
 
     def _ask_bodies(self, uids: Sequence[int]) -> None:
-        group: list[int] = []
-        octets = 0
-        for uid in uids:
-            size = self._sizes[uid]
-            if size > WINDOW:
-                self._waiting.append(self._windows(uid, size))
-                continue
-            if group and (octets + size > WINDOW or len(group) == BODY_UIDS):
+        for group, octets in groups((uid, self._sizes[uid]) for uid in uids):
+            if octets > WINDOW:
+                self._waiting.append(self._windows(group[0], octets))
+            else:
                 self._fetch(group, b"UID BODY.PEEK[]", self._take_body, MEMORY_LIMIT)
-                group, octets = [], 0
-            group.append(uid)
-            octets += size
-        if group:
-            self._fetch(group, b"UID BODY.PEEK[]", self._take_body, MEMORY_LIMIT)
 
     def _take_body(self, fetched: Fetched) -> bool:
         body = _body(fetched, 0)
@@ -229,6 +220,20 @@ class ReadBackJob(_FetchJob):
 
     def _result(self) -> dict[int, Any]:
         return {uid: self._prints[uid] for uid in self._asked if uid in self._prints}
+
+
+def groups(sized: Iterable[tuple[int, int]]) -> Iterator[tuple[list[int], int]]:
+    """Uids that are asked for together, and their octets: no more than a window; a larger message stands alone."""
+    group: list[int] = []
+    octets = 0
+    for uid, size in sized:
+        if group and (octets + size > WINDOW or len(group) == BODY_UIDS):
+            yield group, octets
+            group, octets = [], 0
+        group.append(uid)
+        octets += size
+    if group:
+        yield group, octets
 
 
 def _body(fetched: Fetched, offset: int) -> Section | None:

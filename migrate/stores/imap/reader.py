@@ -15,12 +15,11 @@ from typing import Any
 
 from ...commands import CloseSource, Command, Digest, Fetch, ListSource, OpenSource, Outcome, SourceFacts
 from ...errors import Cause, MailboxError, MessageError, MigrateError, Retry, StoreError
-from ...model import DateSource, Flags, InternalDate, MessageRef, is_keyword
+from ...model import MEMORY_LIMIT, DateSource, Flags, InternalDate, MessageRef, is_keyword
 from ...wire.imap import Data, Fetched, Tagged
-from ..base import Collector
-from ..net import AHEAD
+from ..base import AHEAD, Collector
 from .lane import Lane
-from .look import BODY_UIDS, ReadBackJob
+from .look import BODY_UIDS, WINDOW, ReadBackJob, groups
 from .mailbox import Folder
 from .session import ImapSession
 from .upload import Job
@@ -42,6 +41,7 @@ class ImapReader(ImapSession):
         self._folders: list[Folder] = []
         self._validities: list[int] = []  # of the folders, as listed
         self._examined = -1  # the folder that is selected
+        self._ahead: tuple[int, int] | None = None  # what the one folder said when the session was opened
         self.there = 0  # messages in the folder that is being listed
         self._unreadable: dict[int, MessageError] = {}  # folders that cannot be selected
         # Of each message by its number, from 1.
@@ -100,7 +100,8 @@ class ImapReader(ImapSession):
                     self._outcomes += [Outcome(one, error=lost) for one in group]
                     return None
                 self._examine(folder)
-                return FetchJob(self._lane, [self._place(one)[1] for one in group], self._collector)
+                listed = {self._place(one)[1]: one.ref.octets for one in group if isinstance(one, Fetch)}
+                return FetchJob(self._lane, listed, self._collector)
             case _:
                 raise TypeError(f"{type(self).__name__} does not know {type(command).__name__}")
 
@@ -116,13 +117,23 @@ class ImapReader(ImapSession):
             raise StoreError(f"the source has no folder {only}", cause=Cause.UNUSABLE, retry=Retry.NEVER)
         return SourceFacts(
             greeting=account.facts.greeting,
-            messages=sum(map(self._mailboxes.count, self._folders)),
+            messages=self._look_at() if only is not None else sum(map(self._mailboxes.count, self._folders)),
             octets=0,
             has_uids=True,
             may_delete_on_fetch=False,
             ahead=AHEAD,
+            hides_nothing=True,
             mailboxes=tuple(dict.fromkeys(folder.mailbox for folder in self._folders)),
         )
+
+    def _look_at(self) -> int:
+        """How many messages the one folder has: it is selected already. 0 where the listing will say why not."""
+        assert self._mailboxes is not None
+        try:
+            self._ahead = self._mailboxes.examine(self._folders[0])
+        except MailboxError:
+            return 0
+        return self._ahead[1]
 
     # Fetching ------------------------------------------------------------------------------
     def _place(self, command: Command) -> tuple[int, int]:
@@ -195,11 +206,12 @@ class ImapReader(ImapSession):
         while len(self._validities) < len(self._folders):
             folder = len(self._validities)
             try:
-                uidvalidity, self.there = self._mailboxes.examine(self._folders[folder])
+                uidvalidity, self.there = self._ahead or self._mailboxes.examine(self._folders[folder])
             except MailboxError as error:
                 # Left out, its messages would be missing from a backup that says it is complete.
                 self._unreadable[folder] = MessageError(error.what, said=error.said, hint=error.hint)
                 uidvalidity, self.there = 0, 0
+            self._ahead = None  # a second listing selects it anew
             self._validities.append(uidvalidity)
             if self.there:
                 self._examined = len(self._validities) - 1
@@ -278,14 +290,32 @@ class ListJob:
 
 
 class FetchJob(ReadBackJob):
-    """Messages of one folder, and what the source keeps beside each."""
+    """Messages of one folder, and what the source keeps beside each: together, where the listed size says small.
+
+    ``listed``: that size of each uid, a hint. A message that turns out larger is asked for again, in windows.
+    """
 
     sizes = b"UID RFC822.SIZE FLAGS INTERNALDATE"
     looks_ahead = False  # what is copied is what the server gives when it is asked for all of it
 
-    def __init__(self, lane: Lane, uids: Sequence[int], collector: Callable[[], Any]) -> None:
+    def __init__(self, lane: Lane, listed: dict[int, int | None], collector: Callable[[], Any]) -> None:
         self.kept: dict[int, Fetched] = {}
-        super().__init__(lane, uids, collector)
+        self._listed = listed
+        super().__init__(lane, list(listed), collector)
+
+    def _ask(self, uids: Sequence[int]) -> None:
+        small = [uid for uid in uids if self._is_small(uid)]
+        for group, _ in groups((uid, self._listed[uid] or 0) for uid in small):
+            self._fetch(group, self.sizes + b" BODY.PEEK[]", self._take_all, MEMORY_LIMIT)
+        super()._ask([uid for uid in uids if uid not in small])
+
+    def _is_small(self, uid: int) -> bool:
+        listed = self._listed[uid]
+        return listed is not None and listed <= WINDOW and uid not in self._sizes and not self._has_asked_again
+
+    def _take_all(self, fetched: Fetched) -> bool:
+        is_new = self._take_size(fetched)
+        return self._take_body(fetched) or is_new
 
     def _take_size(self, fetched: Fetched) -> bool:
         is_new = super()._take_size(fetched)

@@ -262,12 +262,17 @@ class Index(SealedIndex[Head | Entry | Extent | Mark | Encrypted]):
                 self.marked, self.reached = count, record.octets
 
     def _hold_many(self, text: bytes, place: int) -> int:
-        found = 0
+        found, line = 0, place + 1
+        uids, offsets, ends, lines = self.uids.append, self.offsets.append, self.ends.append, self._lines.append
         for match in _PROVEN.finditer(text):
             found += 1
             uid, offset, length, end = match.groups()
             if end is None:
-                self._add(int(uid), int(offset), int(offset) + int(length), place + match.start() + 1)
+                begin = int(offset)
+                uids(int(uid))
+                offsets(begin)
+                ends(begin + int(length))
+                lines(line + match.start())
             else:
                 self.marked = len(self.uids)
                 self.reached = max(self.reached, int(end))

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...commands import SourceFacts
 from ...errors import Cause, Retry, StoreError
 from ...model import Endpoint, Secret, Tls, display
 from ...wire.pop3 import Challenge, Reply, broken, parse_capabilities, parse_stat
-from ..net import AHEAD, sasl_plain, silent
+from ..base import AHEAD
+from ..net import sasl_plain, silent
 from .link import Link, TimedOut
 
 CAPA_PATIENCE_S = 15.0  # some old servers never answer a command that they do not know
+LISTING = (b"UIDL", b"LIST")
 _COMMAND_LIMIT = 255  # octets of a command with its CRLF (RFC 2449 §4, RFC 5034 §4)
 
 Capabilities = dict[bytes, tuple[bytes, ...]]
@@ -57,6 +60,7 @@ class Account:
 
     facts: SourceFacts
     can_pipeline: bool
+    is_listing: bool = False  # UIDL and LIST are under way, behind the STAT that the facts are of
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +91,18 @@ def greet(link: Link, endpoint: Endpoint, secret: Secret, *, timeout_s: float, a
     return Greeted(greeting, before)
 
 
-def log_in(link: Link, endpoint: Endpoint, secret: Secret, greeted: Greeted, *, timeout_s: float) -> Account:
+def log_in(
+    link: Link, endpoint: Endpoint, secret: Secret, greeted: Greeted, *, timeout_s: float, will_list: bool = False
+) -> Account:
     """The maildrop of a server that has greeted us. StoreError when it will not have us."""
     greeting, before = greeted.greeting, greeted.capabilities or {}
     _authenticate(link, endpoint, secret, before, timeout_s)
-    is_asked = greeted.capabilities is not None
-    after, stat = _look(link, before, timeout_s) if is_asked else ({}, link.ask(b"STAT", timeout_s)[0])
+    is_listing = will_list and not {b"PIPELINING", b"UIDL"} - before.keys()
+    after, stat = (
+        _look(link, before, timeout_s, LISTING if is_listing else ())
+        if greeted.capabilities is not None
+        else ({}, link.ask(b"STAT", timeout_s)[0])
+    )
     if not stat.is_ok:
         raise refused_command("STAT", stat)
     messages, octets = parse_stat(stat.text)
@@ -106,7 +116,7 @@ def log_in(link: Link, endpoint: Endpoint, secret: Secret, greeted: Greeted, *, 
         login_delay_s=_login_delay_s({**before, **after}),
         ahead=AHEAD,
     )
-    return Account(facts, can_pipeline=b"PIPELINING" in after)
+    return Account(facts, b"PIPELINING" in after, is_listing)
 
 
 # --- before the login -----------------------------------------------------------------------
@@ -260,12 +270,17 @@ def _login_refused(reply: Reply, endpoint: Endpoint) -> StoreError:
 # --- after the login ------------------------------------------------------------------------
 
 
-def _look(link: Link, before: Capabilities, timeout_s: float) -> tuple[Capabilities, Reply]:
-    """What the server can do now, and its reply to STAT: asked together where it said that it takes commands so."""
+def _look(
+    link: Link, before: Capabilities, timeout_s: float, behind: Sequence[bytes] = ()
+) -> tuple[Capabilities, Reply]:
+    """What the server can do now, and its reply to STAT: asked together where it said that it takes commands so.
+
+    The commands ``behind`` go with them, and their replies are owed.
+    """
     if b"PIPELINING" not in before:
         return _capabilities(link, timeout_s), link.ask(b"STAT", timeout_s)[0]
-    link.put(b"CAPA")
-    link.put(b"STAT")
+    for command in (b"CAPA", b"STAT", *behind):
+        link.put(command)
     return _read_capabilities(link, timeout_s), link.read(timeout_s)[0]
 
 

@@ -12,7 +12,7 @@ from ...model import Endpoint, MessageRef, Secret
 from ...wire.pop3 import Block, Quirk, Reply
 from ..base import AGAIN_S, Channel, Collector
 from .link import Link, Trace
-from .login import Account, CapaFailed, Greeted, greet, log_in
+from .login import LISTING, Account, CapaFailed, Greeted, greet, log_in
 from .task import Steps, Task, fetch, leave, list_all, nothing, stay
 
 RECEIVES = 4  # times that one turn takes in what has arrived: others want their turn too
@@ -61,6 +61,7 @@ class Pop3Reader:
         self._tasks: deque[Task] = deque()  # begun, not told
         self._lines: deque[tuple[bytes, Task]] = deque()  # to be sent
         self._owners: deque[Task] = deque()  # one for each reply that is owed
+        self._early: Task | None = None  # a listing that nobody has asked for yet
         self._moved_at = 0.0  # when the server last got on
         self._received_then = 0  # octets received by then
 
@@ -118,6 +119,10 @@ class Pop3Reader:
         link = self._link
         if link is None:
             return
+        if self._early is not None:
+            self._hear(link)  # what came with the answers to the login
+            if self._link is None:
+                return
         for _ in range(RECEIVES):
             link.flush()
             if not link.receive():
@@ -132,13 +137,18 @@ class Pop3Reader:
     def _may_begin(self, command: Command) -> bool:
         # Only RETR and DELE go behind one another: every other command waits for the answers before it.
         if not self._tasks:
-            return True
+            return self._early is None or self._early.outcome is not None or isinstance(command, ListSource)
         return isinstance(command, Fetch | Delete) and isinstance(self._tasks[-1].command, Fetch | Delete)
 
     def _begin(self) -> None:
         while self._waiting and self._may_begin(self._waiting[0]):
             command = self._waiting.popleft()
-            self._start(Task(command, self._steps(command)))
+            if isinstance(command, ListSource) and self._early is not None:
+                early, self._early = self._early, None
+                early.serve(command)
+                self._tasks.append(early)
+            else:
+                self._start(Task(command, self._steps(command)))
         self._send_lines()
 
     def _start(self, task: Task) -> None:
@@ -148,12 +158,12 @@ class Pop3Reader:
     def _steps(self, command: Command) -> Steps:
         """What carries the command out."""
         if isinstance(command, OpenSource):
-            return self._open()
+            return self._open(command)
         if self._link is None or self._account is None:
             return _not_open()
         match command:
             case ListSource():
-                return list_all(self._account.facts, self.quirks, can_pipeline=self._account.can_pipeline)
+                return list_all(self._account, self.quirks)
             case Fetch(ref=ref):
                 return fetch(ref, lambda: Collector(self._digester, self._spill_dir), self._link.scrub)
             case _:
@@ -170,15 +180,23 @@ class Pop3Reader:
             else:
                 self._break(error)
 
-    def _open(self) -> Steps:
+    def _open(self, command: OpenSource) -> Steps:
         """Connects and logs in, blocking. Value: SourceFacts."""
         greeted, self._greeted = self._greeted, None
         if greeted is None or self._link is None or not self._link.is_quiet():
             self._hang_up()
             greeted = self._greet()
         assert self._link is not None
-        self._account = log_in(self._link, self._endpoint, self._secret, greeted, timeout_s=self._timeout_s)
+        self._account = log_in(
+            *(self._link, self._endpoint, self._secret, greeted),
+            timeout_s=self._timeout_s,
+            will_list=command.will_list,
+        )
         self._moved_at = self._clock()
+        if self._account.is_listing:
+            self._early = Task(None, list_all(self._account, self.quirks, is_sent=True))
+            self._early.start()
+            self._owners.extend([self._early] * len(LISTING))
         return self._account.facts
         yield ()
 
@@ -237,7 +255,7 @@ class Pop3Reader:
         elif link.wire.in_body and link.received - self._received_then >= STALL_OCTETS:
             self._has_moved(link)
         else:
-            is_listing = isinstance(self._owners[0].command, ListSource)
+            is_listing = self._owners[0] is self._early or isinstance(self._owners[0].command, ListSource)
             limit_s = self._timeout_s * (LIST_PATIENCE if is_listing else 1)
             if idle_s >= limit_s:
                 raise StoreError(f"the POP3 server did not answer for {limit_s:.0f} s")
@@ -257,6 +275,9 @@ class Pop3Reader:
     def _fail_all(self, error: MigrateError) -> None:
         while self._waiting:
             self._tasks.append(Task(self._waiting.popleft(), nothing()))
+        if self._early is not None:
+            self._tasks.append(self._early)
+            self._early = None
         for task in self._tasks:
             task.fail(error)
         self._lines.clear()

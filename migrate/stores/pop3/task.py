@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
 
-from ...commands import Command, Outcome, SourceFacts
+from ...commands import Command, Outcome
 from ...errors import Cause, MessageError, MigrateError, Retry, StoreError
 from ...model import Message, MessageRef
 from ...wire.pop3 import Block, Event, Listing, ListLines, Quirk, Reply, UidlLines, join_listings, parse_stat
 from ..base import Collector
-from .login import is_busy, refused_command
+from .login import LISTING, Account, is_busy, refused_command
 
 _Body = TypeVar("_Body", UidlLines, ListLines)
 Steps = Generator[Sequence[bytes], Event, Any]
@@ -52,6 +52,12 @@ class Task:
         except MigrateError as error:
             self.outcome = Outcome(self.command, error=error)
         return ()
+
+    def serve(self, command: Command) -> None:
+        """What was begun on the session's own account is done for this command from now on."""
+        self.command = command
+        if self.outcome is not None:
+            self.outcome = Outcome(command, self.outcome.value, self.outcome.error)
 
     def fail(self, error: MigrateError) -> None:
         """Ends it from outside, unless it has ended."""
@@ -111,15 +117,19 @@ def stay() -> Steps:
     yield (b"NOOP",)
 
 
-def list_all(facts: SourceFacts, quirks: Counter[Quirk], *, can_pipeline: bool) -> Steps:
+def list_all(account: Account, quirks: Counter[Quirk], *, is_sent: bool = False) -> Steps:
     """STAT, UIDL and LIST -> Listing. Asked once more when the three do not agree.
 
-    STAT costs a round trip where commands cannot be pipelined: there the one of the login counts first.
+    STAT costs a round trip where commands cannot be pipelined: there the one of the login counts first, and where
+    UIDL and LIST went right behind it (``is_sent``).
     """
-    for known in (None if can_pipeline else facts.messages, None):
-        listing = yield from _list_once(facts.has_uids, quirks, known)
+    facts = account.facts
+    lines: Sequence[bytes] = () if is_sent else LISTING if facts.has_uids else LISTING[1:]
+    for known in (None if account.can_pipeline and not is_sent else facts.messages, None):
+        listing = yield from _list_once(facts.has_uids, quirks, known, lines)
         if listing is not None:
             return listing
+        lines = LISTING if facts.has_uids else LISTING[1:]
     raise StoreError(
         "the POP3 server contradicts itself: STAT, UIDL and LIST do not name the same messages",
         cause=Cause.UNUSABLE,
@@ -129,9 +139,8 @@ def list_all(facts: SourceFacts, quirks: Counter[Quirk], *, can_pipeline: bool) 
 
 
 def _list_once(
-    has_uids: bool, quirks: Counter[Quirk], messages: int | None
+    has_uids: bool, quirks: Counter[Quirk], messages: int | None, lines: Sequence[bytes]
 ) -> Generator[Sequence[bytes], Event, Listing | None]:
-    lines: Sequence[bytes] = (b"UIDL", b"LIST") if has_uids else (b"LIST",)
     if messages is None:
         stat = yield (b"STAT", *lines)
         lines = ()

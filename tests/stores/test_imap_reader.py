@@ -1,0 +1,143 @@
+"""How an IMAP source is asked for messages: all that is wanted of the small ones at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from migrate.commands import Fetch, ListSource, OpenSource, Outcome
+from migrate.errors import MessageError, StoreError
+from migrate.model import INBOX, Flags, Message, Secret
+from migrate.rules.dedupe import Digester
+from migrate.stores.imap import ImapReader, look, reader
+from tests.fakes.imap_script import Clock, Script, ScriptChannel, play, to_script
+
+from .imap_rig import LOGIN, PASSWORD, SELECT, endpoint
+
+BESIDE = 'FLAGS (\\Seen) INTERNALDATE "02-Jan-2020 03:04:05 +0000"'
+ASK = "C a: UID FETCH %s (UID RFC822.SIZE FLAGS INTERNALDATE BODY.PEEK[])\n"
+SIZES = "C a: UID FETCH %s (UID RFC822.SIZE FLAGS INTERNALDATE)\n"
+BODIES = "C b: UID FETCH %s (UID BODY.PEEK[])\n"
+DONE = "S: $%s OK done\n"
+
+
+def whole(uid: int, octets: str, size: int | None = None) -> str:
+    size = len(octets) if size is None else size
+    head = f"* {uid} FETCH (UID {uid} RFC822.SIZE {size} {BESIDE} BODY[] {{{len(octets)}}}"
+    return f"S: {head}\nS> {octets}\nS: )\n"
+
+
+def opened(tmp_path: Path, text: str) -> tuple[ImapReader, Script]:
+    """A session at the INBOX, and the transcript of it behind the login."""
+    script, clock = Script(LOGIN % "LITERAL+" + text), Clock()
+    session = ImapReader(
+        replace(endpoint(), mailbox=INBOX),
+        Secret(PASSWORD),
+        connect=to_script(ScriptChannel(script, clock, is_secure=True, piece=1 << 20, take=1 << 20, pace_s=0.0)),
+        clock=clock,
+        digester=Digester,
+        spill_dir=tmp_path,
+    )
+    return session, script
+
+
+def listing(*listed: int) -> tuple[str, str]:
+    """Selecting the folder, and its sizes."""
+    sizes = "".join(f"S: * {uid} FETCH (UID {uid} RFC822.SIZE {size})\n" for uid, size in enumerate(listed, 1))
+    examined = SELECT.replace("SELECT", "EXAMINE").replace("* 3 EXISTS", f"* {len(listed)} EXISTS")
+    return examined, f"C: UID FETCH 1:* (UID RFC822.SIZE)\n{sizes}S: $t OK done\n"
+
+
+def fetched(tmp_path: Path, text: str, *listed: int) -> list[Outcome]:
+    """The outcomes of fetching messages 1, 2, ..., which the source lists with these sizes."""
+    session, script = opened(tmp_path, "".join(listing(*listed)) + text)
+    _, listed_ones = play(session, OpenSource(), ListSource())
+    outcomes = play(session, *map(Fetch, listed_ones.value))
+    assert script.left == []
+    return outcomes
+
+
+def octets(outcome: Outcome) -> bytes:
+    message: Message = outcome.value
+    return b"".join(message.blocks())
+
+
+def test_small_messages_come_with_all_that_stands_beside_them(tmp_path: Path) -> None:
+    text = ASK % "1:2" + whole(1, "one") + whole(2, "zwei") + DONE % "a"
+    one, two = fetched(tmp_path, text, 3, 4)
+    assert (octets(one), octets(two)) == (b"one", b"zwei")
+    assert one.value.flags == Flags(frozenset({"\\Seen"}))
+    assert one.value.internaldate.when.isoformat() == "2020-01-02T03:04:05+00:00"
+
+
+def test_groups_are_bounded_by_the_listed_size_and_a_large_one_is_asked_for_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look, "WINDOW", 4)
+    monkeypatch.setattr(reader, "WINDOW", 4)
+    text = (
+        ASK % "1"
+        + (ASK % "2").replace("C a", "C b")
+        + (SIZES % "3").replace("C a", "C c")
+        + f"{whole(1, 'one')}{DONE % 'a'}{whole(2, 'two')}{DONE % 'b'}"
+        + f"S: * 3 FETCH (UID 3 RFC822.SIZE 6 {BESIDE})\n{DONE % 'c'}"
+        + "".join(f"C {name}: UID FETCH 3 (UID BODY.PEEK[]<{at}.4>)\n" for name, at in (("wa", 0), ("wb", 4)))
+        + "S: * 3 FETCH (UID 3 BODY[]<0> {4}\nS> six-\nS: )\nS: $wa OK done\n"
+        + "S: * 3 FETCH (UID 3 BODY[]<4> {2}\nS> oc\nS: )\nS: $wb OK done\n"
+    )
+    assert [octets(one) for one in fetched(tmp_path, text, 3, 3, 6)] == [b"one", b"two", b"six-oc"]
+
+
+def test_a_message_that_is_larger_than_it_was_listed_is_read_in_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look, "WINDOW", 4)
+    monkeypatch.setattr(reader, "WINDOW", 4)
+    windows = "".join(f"C {name}: UID FETCH 1 (UID BODY.PEEK[]<{at}.4>)\n" for name, at in (("wa", 0), ("wb", 4)))
+    served = "S: * 1 FETCH (UID 1 BODY[]<0> {4}\nS> six-\nS: )\nS: $wa OK done\n"
+    served += "S: * 1 FETCH (UID 1 BODY[]<4> {2}\nS> oc\nS: )\nS: $wb OK done\n"
+    (one,) = fetched(tmp_path, ASK % "1" + whole(1, "six-oc") + DONE % "a" + windows + served, 3)
+    assert octets(one) == b"six-oc"
+
+
+def test_a_server_that_gives_the_body_apart_is_understood(tmp_path: Path) -> None:
+    size, body = f"S: * 1 FETCH (UID 1 RFC822.SIZE 3 {BESIDE})\n", "S: * 1 FETCH (UID 1 BODY[] {3}\nS> one\nS: )\n"
+    (one,) = fetched(tmp_path, ASK % "1" + size + body + DONE % "a", 3)
+    assert octets(one) == b"one"
+    (one,) = fetched(tmp_path, ASK % "1" + size + DONE % "a" + BODIES % "1" + body + DONE % "b", 3)
+    assert octets(one) == b"one"
+
+
+def test_what_is_missing_is_asked_for_again_the_long_way(tmp_path: Path) -> None:
+    again = f"C: NOOP\nS: $t OK\n{(SIZES % 2).replace('C a', 'C b')}{DONE % 'b'}"
+    one, gone = fetched(tmp_path, ASK % "1:2" + whole(1, "one") + "S: $a NO one is gone\n" + again, 3, 3)
+    assert octets(one) == b"one"
+    assert isinstance(gone.error, MessageError)
+
+
+def test_the_one_folder_is_selected_once_and_counted_by_that(tmp_path: Path) -> None:
+    examined, sizes = listing(3, 4)
+    session, script = opened(tmp_path, examined + sizes + examined + sizes)
+    facts, one = play(session, OpenSource(), ListSource())
+    assert (facts.value.messages, [ref.octets for ref in one.value]) == (2, [3, 4])
+    (again,) = play(session, ListSource())
+    assert again.value == one.value, "selected anew"
+    assert script.left == []
+
+
+def test_a_folder_that_cannot_be_selected_is_said_by_the_listing(tmp_path: Path) -> None:
+    refused = 'C: EXAMINE "INBOX"\nS: $t NO [NOPERM] closed\n'
+    session, script = opened(tmp_path, refused * 2)
+    facts, listed = play(session, OpenSource(), ListSource())
+    assert facts.value.messages == 0
+    assert [ref.is_fault for ref in listed.value] == [True]
+    assert script.left == []
+
+
+def test_fewer_than_the_folder_said_are_no_listing(tmp_path: Path) -> None:
+    examined, _ = listing(3, 4)
+    session, _ = opened(tmp_path, examined + listing(3)[1])
+    _, listed = play(session, OpenSource(), ListSource())
+    assert isinstance(listed.error, StoreError)
