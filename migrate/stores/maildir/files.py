@@ -34,6 +34,7 @@ class Files:
         self._directory = directory
         self._names: dict[str, str] = {}
         self.odd: list[str] = []  # what stands among the messages and is no file
+        self._others: set[str] = set()  # the same, and directories
 
     def __len__(self) -> int:
         return len(self._names)
@@ -55,11 +56,13 @@ class Files:
         """Reads the directories, until two readings in a row are the same: one of them may miss what is renamed."""
         last, ever = self._read(), set[str]()
         for _ in range(LOOKS):
-            now = self._read()
-            if now == last:
+            if self._listed() == last | self._others:
                 break
             ever |= last
-            last = now
+            last = self._read()
+        self._names = {unique_of(name.rpartition("/")[2]): name for name in sorted(last)}
+        if len(self._names) == len(last) and not ever - last:
+            return
         self._names = {}
         for name in [*sorted(last), *sorted(ever - last)]:
             unique = unique_of(name.rpartition("/")[2])
@@ -89,7 +92,7 @@ class Files:
 
     def _read(self) -> set[str]:
         found = set()
-        self.odd = []
+        self.odd, self._others = [], set()
         for part in parts_of(self._directory):
             prefix = f"{part.name}/"
             with os.scandir(part) as entries:
@@ -99,8 +102,18 @@ class Files:
                         continue
                     if entry.is_file():
                         found.add(prefix + name)
-                    elif not entry.is_dir() and entry.is_symlink():
+                        continue
+                    self._others.add(prefix + name)
+                    if not entry.is_dir() and entry.is_symlink():
                         self.odd.append(prefix + name)
+        return found
+
+    def _listed(self) -> set[str]:
+        """The names alone of all that stands there now."""
+        found = set[str]()
+        for part in parts_of(self._directory):
+            prefix = f"{part.name}/"
+            found.update([prefix + name for name in os.listdir(part) if not name.startswith(".")])
         return found
 
     @contextmanager
