@@ -332,9 +332,17 @@ class Books(Protocol):
     def begin_session(self) -> int:
         """The number of a new source session. Durable before the session fetches anything."""
 
+    def end_session(self) -> None:
+        """The source session ended with QUIT. Durable."""
+
+    def cut_off(self, limit: int) -> list[Work]:
+        """Rows of the listing with nothing left to do that were fetched last in a session without such an end."""
+
+    def forget_cuts(self) -> None:
+        """Sessions so far count as ended: the source hides nothing for that. Durable."""
+
     def record_listing(self, refs: Iterable[MessageRef]) -> ListingFacts:
-        """Takes the source session's listing in: unknown messages become LISTED rows, GONE ones that
-        are back LISTED again. Durable. Marks nothing as gone."""
+        """Takes the session's listing in: unknown messages, and GONE ones that are back, become LISTED. Durable."""
 
     def note_counted(self, messages: int) -> None:
         """After a session that ended with QUIT the source shows as many messages, the same as in that one. Durable."""
@@ -354,8 +362,7 @@ class Books(Protocol):
         """
 
     def next_work(self, limit: int, after: int) -> list[Work]:
-        """Work to copy: rows LISTED or SET_ASIDE of the listing (or spooled), and unsure ones,
-        by id, ids > ``after``."""
+        """Rows LISTED or SET_ASIDE of the listing (or spooled), and unsure ones, by id, ids > ``after``."""
 
     def releasable(self, limit: int, after: int, verified_before: int) -> list[Work]:
         """Rows VERIFIED, DUPLICATE, RELEASING or RELEASED that the source session's listing shows,
@@ -380,8 +387,7 @@ class Books(Protocol):
         """A new LISTED row, bound to ``ref``: it is another message than ``row``, under the same UIDL."""
 
     def retrieved_unsafe(self, session: int) -> list[Work]:
-        """Messages that the source session served and that are neither VERIFIED (or later), DUPLICATE nor
-        spooled: a session that has any is not ended with QUIT."""
+        """What the session served and is neither VERIFIED (or later), DUPLICATE nor spooled: then there is no QUIT."""
 
     def is_listed(self, row_id: int) -> bool:
         """Whether the source session's listing shows the message of that row."""
@@ -431,8 +437,7 @@ class Books(Protocol):
         """Remembers the content digest of an indexed message, or (None) that it is not there any more."""
 
     def lookup(self, mailbox: MailboxName, indexes: Sequence[bytes]) -> dict[bytes, list[Candidate]]:
-        """Rows with a fingerprint of that index (any stage but LISTED and GONE) and unclaimed
-        messages of the destination with that index, rows first, by id and uid."""
+        """By index: rows of any stage but LISTED and GONE, by id, then what the destination has unclaimed, by uid."""
 
     # Spool ---------------------------------------------------------------------------------
     def spool(self, row_id: int, message: Message) -> None:
@@ -443,6 +448,3 @@ class Books(Protocol):
 
     def unspool(self, row_ids: Sequence[int]) -> None:
         """Removes spool files that are not needed any more."""
-
-    def accept_missing(self) -> int:
-        """Turns every open row that the listing lacks into GONE. Value: how many."""

@@ -64,6 +64,7 @@ class Run:
     deletion_off: str = ""  # why nothing may be deleted in this run; empty: it may
     source: SourceFacts | None = None
     shown: tuple[int, int] | None = None  # messages and octets of a source that hides nothing (session.note_shown)
+    tried: int | None = None  # the row of a message that was fetched once more to see whether it is hidden then
     dest: DestFacts | None = None
     lanes: tuple[int, ...] = (0,)
     has_settled: bool = False  # in this pass: what an earlier run had under way has arrived, or never will

@@ -88,7 +88,7 @@ def check_listing(run: Run, listing: ListingFacts) -> Steps[None]:
             )
             error.end = "source"
             raise error
-        run.emit(Gone((yield from run.ask(lambda books: books.accept_missing()))))
+        run.emit(Gone((yield from run.ask(lambda books: books.mark_vanished()))))
     known = listing.vanished + listing.messages - listing.new
     if listing.vanished > 10 and listing.vanished * 5 > known and listing.new * 2 > listing.vanished:
         run.forbid_deletion(

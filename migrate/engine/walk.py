@@ -16,6 +16,7 @@ from ..errors import EXIT_PRECEDENCE, Cause, Exit, MailboxError, MigrateError, R
 from ..events import Event, Finished, Gone, Notice, Reconnecting
 from ..model import MailboxName, Policy, display
 from ..rules.place import places_of, renamed
+from .again import fetch_again
 from .lanes import open_lanes
 from .plan import dry_run
 from .proof import prove_rest
@@ -185,14 +186,19 @@ def _one_session(run: Run) -> Steps[bool]:
     quit_ok = yield from may_quit(run)
     if marked and not quit_ok:
         run.emit(Notice("Nothing was deleted now: not every message that the source served is safe."))
-    goes_on = quit_ok and not is_limited and (run.achieved > before or bool(marked))
-    goes_on = goes_on and not (yield from need_not_count(run, listing))
+    is_again = False
+    if quit_ok and not is_limited and run.achieved == before and not marked:
+        is_again = yield from fetch_again(run)
+        quit_ok = yield from may_quit(run)
+    goes_on = quit_ok and not is_limited and (run.achieved > before or bool(marked) or is_again)
+    goes_on = goes_on and (is_again or not (yield from need_not_count(run, listing)))
     yield from _close_source(run, quit=quit_ok, goes_on=goes_on)
     if quit_ok:
         yield from confirm(run, marked)
     if not goes_on:
         return False
-    return (yield from may_list_again(run, has_achieved=run.achieved > before, has_deleted=bool(marked)))
+    has_achieved = run.achieved > before or is_again
+    return (yield from may_list_again(run, has_achieved=has_achieved, has_deleted=bool(marked)))
 
 
 def _search_beside(
@@ -212,6 +218,8 @@ def _close_source(run: Run, *, quit: bool, goes_on: bool) -> Steps[None]:
     if goes_on and not run.source.login_delay_s:
         yield from run.do(ReachSource(run.wants_deletion))
     _, run.last_look = yield from _search_beside(run, CloseSource(quit), () if goes_on else list(run.mailboxes))
+    if quit:
+        yield from run.ask(lambda books: books.end_session())
 
 
 def _look_at_others(run: Run) -> Steps[None]:

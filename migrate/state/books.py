@@ -27,6 +27,7 @@ from .schema import COLUMNS, quoted
 from .spool import Spool
 from .work import Bindings
 
+CUT_SESSIONS = 1000  # that are remembered
 ALIVE_S = 1.0  # how exactly the file says when its run was last alive
 
 # A column in an index is written only where it changes: SQLite would rewrite the index entry all the same.
@@ -104,8 +105,24 @@ class State:
         with self._db.transaction():
             number = self._db.take("session")
             self._db.set_meta("reached", self._clock())
+            if before := self._db.meta("open_session"):
+                cut = [*str(self._db.meta("cut_sessions") or "").split(), str(before)]
+                self._db.set_meta("cut_sessions", " ".join(cut[-CUT_SESSIONS:]))
+            self._db.set_meta("open_session", number)
         self._session = number
         return number
+
+    def end_session(self) -> None:
+        with self._db.transaction():
+            self._db.set_meta("open_session", 0)
+
+    def cut_off(self, limit: int) -> list[Work]:
+        sessions = str(self._db.meta("cut_sessions") or "").split()
+        return self._bindings.fetched_in(sessions, limit) if sessions else []
+
+    def forget_cuts(self) -> None:
+        with self._db.transaction():
+            self._db.set_meta("cut_sessions", "")
 
     def record_listing(self, refs: Iterable[MessageRef]) -> ListingFacts:
         return self._listing.record(refs)
@@ -116,9 +133,6 @@ class State:
             self._db.set_meta("counted_vanished", self._listing.vanished())
 
     def mark_vanished(self) -> int:
-        return self._listing.mark_vanished(self._session)
-
-    def accept_missing(self) -> int:
         return self._listing.mark_vanished(self._session)
 
     def has_baseline(self) -> bool:

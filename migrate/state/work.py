@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..model import Checkpoint, MessageRef, Stage, Work
@@ -93,6 +94,15 @@ class Bindings:
             f"SELECT {SELECTED}, {_SHOWN} FROM message m LEFT JOIN bound b ON b.row = m.id"
             f" WHERE m.stage IN ({_UNSAFE}) AND m.fetched_session = ? AND NOT m.is_spooled ORDER BY m.id",
             (session,),
+        )
+
+    def fetched_in(self, sessions: Sequence[str], limit: int) -> list[Work]:
+        """Messages of the listing with nothing left to do that were fetched in these sessions, the smallest first."""
+        numbers = ", ".join(str(int(session)) for session in sessions)
+        return self._works(
+            f"SELECT {SELECTED}, {_SHOWN} FROM message m CROSS JOIN bound b ON b.row = m.id WHERE m.stage IN"
+            f" ({_RELEASABLE}) AND m.fetched_session IN ({numbers}) AND NOT b.is_unsure ORDER BY b.octets LIMIT ?",
+            (limit,),
         )
 
     def is_listed(self, row_id: int) -> bool:

@@ -46,8 +46,9 @@ class Hiding:
     ``remembers``: also what was fetched in sessions that were cut off.
     """
 
-    def __init__(self, between: Between, *, remembers: bool = False, dies_at: int = 0) -> None:
+    def __init__(self, between: Between, *, remembers: bool = False, dies_at: int = 0, dies_at_quit: int = 0) -> None:
         self.maildrop, self.remembers, self.dies_at = between.maildrop, remembers, dies_at
+        self.quits_left = dies_at_quit  # until one is in vain
         self.waiting = list(between.maildrop.mails)
         self.fetched: set[bytes] = set()
         between.on_command = self
@@ -65,6 +66,9 @@ class Hiding:
                 if len(self.fetched) == self.dies_at:
                     raise Crash
             case CloseSource(quit=True):
+                self.quits_left -= 1
+                if not self.quits_left:
+                    raise Crash
                 self.waiting = [mail for mail in self.waiting if mail.uid not in self.fetched]
 
 

@@ -86,7 +86,7 @@ def test_an_empty_listing_says_how_much_open_work_vanished() -> None:
     state.record_listing(refs((b"a", 10), (b"b", 20)))
     facts = state.record_listing([])
     assert (facts.messages, facts.vanished_open) == (0, 2)
-    assert state.accept_missing() == 2
+    assert state.mark_vanished() == 2
     assert state.tally().gone == 2
 
 
