@@ -21,13 +21,14 @@ class Stop:
         """Safe in a signal handler. Raises KeyboardInterrupt the second time."""
         if self.is_wanted:
             raise KeyboardInterrupt
-        self.is_wanted = True
-        for wake in self._wakes:
-            os.write(wake, b"s")
         # While a server holds the loop (a folder is opened) nothing ends in order: it is cut when the time is over.
+        # Before anybody knows: ``end`` has to find it, also where another thread asks for the stop.
         self._timer = threading.Timer(STOP_S + 1, _thread.interrupt_main)
         self._timer.daemon = True
         self._timer.start()
+        self.is_wanted = True
+        for wake in self._wakes:
+            os.write(wake, b"s")
 
     def listen(self, wake: int) -> None:
         self._wakes.append(wake)

@@ -88,6 +88,15 @@ def test_a_stop_does_not_wait_for_an_opening(
             assert not thread.is_alive()
 
 
+def test_a_stop_that_another_thread_asks_for_leaves_no_timer_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = Stop()
+    stop.listen(1)
+    monkeypatch.setattr("migrate.driver.stop.os.write", lambda handle, octets: stop.end())  # the run is faster
+    stop.request()
+    assert stop._timer is not None
+    assert stop._timer.finished.is_set()
+
+
 def openings() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "opening"]
 

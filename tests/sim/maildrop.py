@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +35,7 @@ class SimMaildrop(MemoryMaildrop):
         rng: random.Random,
         *,
         capped: int = 0,
+        hides: bool = False,
         partial_quit: bool = False,
         has_folders: bool = False,
         **habits: Any,
@@ -43,6 +44,8 @@ class SimMaildrop(MemoryMaildrop):
         self.has_folders = has_folders
         self._rng = rng
         self._capped = capped  # the listing shows so many, the oldest first
+        self._hides = hides  # what was fetched, once the session ends with QUIT
+        self._hidden: set[bytes] = set()
         # How often a QUIT is carried out by half: a server that never deletes all has no end.
         self._partial_left = 3 if partial_quit else 0
         self._holder: object | None = None
@@ -53,11 +56,17 @@ class SimMaildrop(MemoryMaildrop):
         if self._holder not in (None, session):
             raise Busy
         self._holder = session
-        return self.mails[: self._capped] if self._capped else list(self.mails)
+        shown = [mail for mail in self.mails if mail.uid not in self._hidden]
+        return shown[: self._capped] if self._capped else shown
 
     def release(self, session: object) -> None:
         if self._holder is session:
             self._holder = None
+
+    def hide(self, mails: Iterable[Mail]) -> None:
+        """What was fetched in a session that ends with QUIT is shown no more, where that is the habit."""
+        if self._hides:
+            self._hidden.update(mail.uid for mail in mails)
 
     def remove(self, mails: Any, *, asked: bool = True) -> None:
         """What goes with QUIT; ``asked``: because we marked it, not because it was fetched."""
@@ -101,6 +110,7 @@ class SimReader(MemoryReader):
         if is_quit:
             gone = self._marked | (self._fetched if self.maildrop.may_delete_on_fetch else set())
             self.maildrop.remove([self._mails[number] for number in sorted(gone)], asked=bool(self._marked))
+            self.maildrop.hide(self._mails[number] for number in self._fetched)
         self.close()
 
     def close(self) -> None:

@@ -26,6 +26,7 @@ class Profile:
     uidls: str = "kept"  # kept | change | reuse | replace | repeat | none
     deletes_on_fetch: bool = False
     capped: int = 0  # the listing shows so many, the oldest first
+    hides: bool = False  # what was fetched is shown no more after a QUIT
     rollback: bool = False  # the state file is restored from before the last run
     lost_commits: bool = False
     loses_newest: bool = False  # the destination loses its newest message when we die
@@ -76,6 +77,7 @@ PROFILES = [
     Profile("deletes-on-fetch", deletes_on_fetch=True, has_deletion=False),
     Profile("deletes-on-fetch-nouids", deletes_on_fetch=True, has_deletion=False, has_uids=False),
     Profile("capped", capped=2),
+    Profile("capped-hides", capped=2, hides=True, has_deletion=False),
     Profile("rollback", rollback=True),
     Profile("lost-commits", lost_commits=True),
     Profile("loses-newest", loses_newest=True),

@@ -123,6 +123,7 @@ def make(profile: Profile, rng: random.Random) -> Servers:
     maildrop = SimMaildrop(
         rng,
         capped=profile.capped,
+        hides=profile.hides,
         partial_quit=profile.partial_quit,
         has_uids=profile.uidls != "none",
         may_delete_on_fetch=profile.deletes_on_fetch,
