@@ -135,7 +135,7 @@ def test_without_the_key_nothing_of_a_message_is_told(tmp_path: Path) -> None:
     assert b"ada@secret.example" in b"".join(path.read_bytes() for path in root.rglob("*.index"))
     encrypted(root)
     there = b"".join(path.read_bytes() for path in root.rglob("2026-10*"))
-    for word in (b"ada", b"secret.example", b"topsecret", b"hidden", b"Clandestine", b"stored", b"sender", b"flags"):
+    for word in (b"ada@", b"secret.example", b"topsecret", b"hidden", b"Clandestine", b"stored", b"sender", b"flags"):
         assert word not in there
     assert (root / "INBOX/2026-10.mbox.index").read_bytes().count(b"\n") == 2
 
