@@ -65,7 +65,7 @@ class _Thread(threading.Thread):
             return self._is_left
 
     def hold(self, channel: Channel) -> None:
-        """Takes note of the connection of this session. StoreError when nobody wants it any more."""
+        """Takes note of its connection. StoreError when nobody wants the session any more."""
         with self._lock:
             self._channel = channel
             if self._is_left:
