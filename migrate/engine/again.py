@@ -16,23 +16,26 @@ from .run import Run, Steps
 ALL = 1_000_000
 
 
-def fetch_again(run: Run) -> Steps[bool]:
-    """Whether anything was fetched once more, so that another listing tells whether there is more."""
+def fetch_again(run: Run) -> Steps[int | None]:
+    """The row of a message that was fetched once more: whether the source hides it, the next listing tells.
+
+    It belongs into ``run.tried`` when the session has ended with QUIT, and not before: else nothing is hidden.
+    """
     assert run.source is not None
     if run.source.hides_nothing:
-        return False
+        return None
     tried = run.tried
     if tried is not None and (yield from run.ask(lambda books: books.is_listed(tried))):
         yield from run.ask(lambda books: books.forget_cuts())
-        return False
+        return None
     works = yield from run.ask(lambda books: books.cut_off(1 if tried is None else ALL))
     for work in works:
         if not (yield from _fetch(run, work)):
-            return False
-    if works:
-        run.tried = works[0].row.id
-        run.shown = None  # it has to be listed: a count may be the same by chance
-    return bool(works)
+            return None
+    if not works:
+        return None
+    run.shown = None  # it has to be listed: a count may be the same by chance
+    return works[0].row.id
 
 
 def _fetch(run: Run, work: Work) -> Steps[bool]:

@@ -186,18 +186,19 @@ def _one_session(run: Run) -> Steps[bool]:
     quit_ok = yield from may_quit(run)
     if marked and not quit_ok:
         run.emit(Notice("Nothing was deleted now: not every message that the source served is safe."))
-    is_again = False
+    again: int | None = None
     if quit_ok and not is_limited and run.achieved == before and not marked:
-        is_again = yield from fetch_again(run)
+        again = yield from fetch_again(run)
         quit_ok = yield from may_quit(run)
-    goes_on = quit_ok and not is_limited and (run.achieved > before or bool(marked) or is_again)
-    goes_on = goes_on and (is_again or not (yield from need_not_count(run, listing)))
+    goes_on = quit_ok and not is_limited and (run.achieved > before or bool(marked) or again is not None)
+    goes_on = goes_on and (again is not None or not (yield from need_not_count(run, listing)))
     yield from _close_source(run, quit=quit_ok, goes_on=goes_on)
     if quit_ok:
         yield from confirm(run, marked)
     if not goes_on:
         return False
-    has_achieved = run.achieved > before or is_again
+    run.tried = run.tried if again is None else again
+    has_achieved = run.achieved > before or again is not None
     return (yield from may_list_again(run, has_achieved=has_achieved, has_deleted=bool(marked)))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from migrate.commands import CloseSource, Command, Fetch, ListSource
-from migrate.errors import Exit
+from migrate.errors import Exit, StoreError
 
 from .support import Between, Crash, letter
 from .test_counting import AT_ONCE, Hiding
@@ -46,6 +46,16 @@ def test_all_of_a_source_that_hides_what_was_fetched_comes_though_a_session_was_
     with pytest.raises(Crash):
         many.migrate()
     assert sum(many.stored().values()) == quit * AT_ONCE
+    assert many.migrate() is Exit.OK
+    assert many.stored() == all_of_them
+
+
+def test_a_quit_that_fails_after_the_one_that_was_fetched_again_proves_nothing(many: Between) -> None:
+    all_of_them = many.source()
+    source = Hiding(many, dies_at_quit=1)
+    with pytest.raises(Crash):
+        many.migrate()
+    source.quits_left, source.error = 1, StoreError("cut")
     assert many.migrate() is Exit.OK
     assert many.stored() == all_of_them
 

@@ -49,6 +49,7 @@ class Hiding:
     def __init__(self, between: Between, *, remembers: bool = False, dies_at: int = 0, dies_at_quit: int = 0) -> None:
         self.maildrop, self.remembers, self.dies_at = between.maildrop, remembers, dies_at
         self.quits_left = dies_at_quit  # until one is in vain
+        self.error: BaseException = Crash()
         self.waiting = list(between.maildrop.mails)
         self.fetched: set[bytes] = set()
         between.on_command = self
@@ -68,7 +69,7 @@ class Hiding:
             case CloseSource(quit=True):
                 self.quits_left -= 1
                 if not self.quits_left:
-                    raise Crash
+                    raise self.error
                 self.waiting = [mail for mail in self.waiting if mail.uid not in self.fetched]
 
 
