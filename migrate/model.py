@@ -339,8 +339,9 @@ TRANSITIONS: dict[Stage, frozenset[Stage]] = {
     Stage.LISTED: frozenset(
         {Stage.INTENDED, Stage.APPENDED, Stage.DUPLICATE, Stage.SKIPPED, Stage.SET_ASIDE, Stage.GONE}
     ),
-    # Back to LISTED: looked for after the settling time, not there.
-    Stage.INTENDED: frozenset({Stage.APPENDED, Stage.LISTED, Stage.SET_ASIDE}),
+    # VERIFIED at once: acknowledged and proved, and both recorded together. Back to LISTED: looked for after the
+    # settling time, not there.
+    Stage.INTENDED: frozenset({Stage.APPENDED, Stage.VERIFIED, Stage.LISTED, Stage.SET_ASIDE}),
     # Back to LISTED: the destination said OK and does not have it.
     Stage.APPENDED: frozenset({Stage.VERIFIED, Stage.LISTED, Stage.SET_ASIDE}),
     # Back to LISTED: a backup, from which nobody deletes, has lost it, and the source still has it.

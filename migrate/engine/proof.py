@@ -1,11 +1,11 @@
-"""Proof that the destination has what it said it took (step 8 of the walk)."""
+"""Proof that the destination has what it said it took (step 7 of the walk)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
 
 from ..commands import Ask, Commit, FetchHeaders, Outcome, ReadBack, Served
-from ..errors import MessageError
+from ..errors import MessageError, MigrateError
 from ..events import Altered, SetAside, Verified
 from ..model import Checkpoint, Fingerprint, MailboxName, Stage, Verify
 from ..rules.dedupe import Digester
@@ -18,11 +18,15 @@ CHUNK = 100
 
 
 class Prover:
-    """Proves rows that the destination acknowledged, beside whatever else is under way."""
+    """Proves rows that the destination acknowledged, beside whatever else is under way.
 
-    def __init__(self, pump: Pump, on_end: Callable[[Checkpoint], None] = lambda row: None) -> None:
+    The books need not know of the acknowledgement: what it was worth is recorded with the proof, or where none comes.
+    """
+
+    def __init__(self, pump: Pump, on_end: Callable[[Sequence[Checkpoint]], None] = lambda rows: None) -> None:
         self.pump = pump
-        # Told of every row when the books know what the proof said: without a uid, it is still APPENDED.
+        # Told of every row when the books know what came of it: APPENDED with its uid when no proof was to be had,
+        # without one when it was not there.
         self.on_end = on_end
         self.run = pump.run
         self.proved = 0
@@ -50,7 +54,7 @@ class Prover:
 
     def _sized(self, lane: int, rows: list[Checkpoint], outcome: Outcome) -> None:
         if outcome.error is not None:
-            self.pump.fail(outcome.error)
+            self._leave(rows, outcome.error)
             return
         served: dict[int | None, Served] = {one.uid: one for one in outcome.value}
         same: list[Checkpoint] = []
@@ -63,6 +67,8 @@ class Prover:
             self._commit([self._verified(row, "size") for row in same], "size")
         if other and self.pump.may_start:
             self._read(lane, other)
+        elif other:
+            self._leave(other)
 
     def _read(self, lane: int, rows: list[Checkpoint]) -> None:
         mailbox, uids = _where(rows)
@@ -72,7 +78,7 @@ class Prover:
 
     def _served(self, rows: list[Checkpoint], outcome: Outcome) -> None:
         if outcome.error is not None:
-            self.pump.fail(outcome.error)
+            self._leave(rows, outcome.error)
             return
         good = []
         for row in rows:
@@ -104,10 +110,9 @@ class Prover:
             if outcome.error is not None:
                 self.pump.fail(outcome.error)
                 return
+            self.on_end(rows)
             self.run.note_achieved(len(rows))
             self.run.emit(Verified(len(rows), kind))
-            for row in rows:
-                self.on_end(row)
             # Removing what was never spooled costs nothing, so nobody has to remember what was.
             if self.run.uses_spool:
                 self.pump.start(Ask(lambda books: books.unspool(ids)), self._unspooled)
@@ -120,16 +125,21 @@ class Prover:
 
     def _not_there(self, row: Checkpoint) -> None:
         """Perhaps not yet, perhaps under another uid: it is looked for at the end, by its octets."""
-        unplaced = row._replace(uid_dest=None)
         self.not_there += 1
+        self._leave([row._replace(uid_dest=None)])
+
+    def _leave(self, rows: Sequence[Checkpoint], error: MigrateError | None = None) -> None:
+        """Records rows as they are. After an error that is the end, and what is not recorded is looked for again."""
+        if error is not None:
+            self.pump.fail(error)
 
         def done(outcome: Outcome) -> None:
             if outcome.error is not None:
                 self.pump.fail(outcome.error)
                 return
-            self.on_end(unplaced)
+            self.on_end(rows)
 
-        self.pump.start(Commit((unplaced,)), done)
+        self.pump.start(Commit(tuple(rows)), done)
 
     def _differs(self, row: Checkpoint, served: Fingerprint) -> None:
         """Refuses the row, unless another message of ours by the same index stands there: its uid is not true."""
@@ -138,7 +148,7 @@ class Prover:
 
         def known(outcome: Outcome) -> None:
             if outcome.error is not None:
-                self.pump.fail(outcome.error)
+                self._leave([row], outcome.error)
                 return
             rows = (one.row for one in outcome.value.get(served.key.index, ()) if one.row)
             if is_anothers(served, row, rows):
@@ -157,7 +167,7 @@ class Prover:
                 return
             self.run.aside.add(row.id)
             self.run.emit(SetAside(row.id, uidl_text(row), error.what, "", error.hint))
-            self.on_end(aside)
+            self.on_end([aside])
 
         self.pump.start(Commit((aside,)), done)
 

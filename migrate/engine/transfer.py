@@ -271,18 +271,22 @@ class Transfer:
         case.message.discard()
         case.message = case.message.emptied()
 
-    def _proved(self, row: Checkpoint) -> None:
-        if row.proven_run == self.run.number and row.mailbox is not None and row.uid_dest is not None:
-            self.uids[row.mailbox].rise_above(row.uid_dest)
-        case = self.unproved.get(row.id)
-        if case is None:
-            return
-        if row.stage is Stage.APPENDED:
-            case.work = case.work._replace(row=row)
-            self._defer_twins(case)
-        else:
-            del self.unproved[row.id]
-            self._settled(case)
+    def _proved(self, rows: Sequence[Checkpoint]) -> None:
+        """The books know of these rows what the destination said, and what came of the proof."""
+        copied = [row for row in rows if row.stage is not Stage.SET_ASIDE]
+        self.run.progress += sum(row.attempts == 1 for row in copied)
+        if copied:
+            self.run.emit(Copied(len(copied), sum(row.fingerprint.octets for row in copied if row.fingerprint)))
+        for row in rows:
+            if row.proven_run == self.run.number and row.mailbox is not None and row.uid_dest is not None:
+                self.uids[row.mailbox].rise_above(row.uid_dest)
+            case = self.unproved[row.id]
+            if row.stage is not Stage.APPENDED:
+                del self.unproved[row.id]
+                self._settled(case)
+            elif row.uid_dest is None:
+                case.work = case.work._replace(row=row)
+                self._defer_twins(case)
 
     def _defer_twins(self, case: Case) -> None:
         """It can be proved at the end only: twins that wait for it are fetched once more then."""
@@ -382,17 +386,22 @@ class Transfer:
         self._append(lane, batch, apart=True)
 
     def _record(self, lane: int, batch: list[Case], results: Sequence[Any]) -> None:
-        stored = []
+        stored: list[Checkpoint] = []
         for case, result in zip(batch, results, strict=True):
             if isinstance(result, MessageError):
                 self._set_aside(case.work.row, result, case)
                 continue
             row = case.work.row._replace(stage=Stage.APPENDED, uid_dest=self._believed(case.work.row, result))
             case.work = case.work._replace(row=row)
-            stored.append(case)
+            self._drop(case)
+            self.unproved[row.id] = case
+            stored.append(row)
+        # The answer and its proof, which follows at once, are recorded together.
+        if self.pump.may_start and (proving := [row for row in stored if row.uid_dest is not None]):
+            self.prover.prove(lane, proving)
+            stored = [row for row in stored if row.uid_dest is None]
         if stored:
-            rows = tuple(case.work.row for case in stored)
-            self.pump.start(Commit(rows), lambda outcome: self._recorded(lane, stored, outcome))
+            self.pump.start(Commit(tuple(stored)), lambda outcome: self._recorded(stored, outcome))
 
     def _believed(self, row: Checkpoint, said_uid: AppendUid | None) -> int | None:
         """The uid, unless the answer contradicts the intent: then it is as if none came."""
@@ -401,21 +410,11 @@ class Transfer:
             return None
         return said_uid.uid if self.uids[row.mailbox].claim(said_uid.uid) else None
 
-    def _recorded(self, lane: int, stored: list[Case], outcome: Outcome) -> None:
-        rows = [case.work.row for case in stored]
-        octets = sum(case.message.octets for case in stored)
-        for case in stored:
-            self._drop(case)
-            self.unproved[case.work.row.id] = case
-            if case.work.row.uid_dest is None:
-                self._defer_twins(case)
+    def _recorded(self, rows: list[Checkpoint], outcome: Outcome) -> None:
         if outcome.error is not None:
             self.pump.fail(outcome.error)
-            return
-        self.run.progress += sum(row.attempts == 1 for row in rows)
-        self.run.emit(Copied(len(rows), octets))
-        if self.pump.may_start:
-            self.prover.prove(lane, [row for row in rows if row.uid_dest is not None])
+        else:
+            self._proved(rows)
 
     # --- setting aside ----------------------------------------------------------------------
 

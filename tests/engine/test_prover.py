@@ -38,7 +38,7 @@ class Bench:
         self.run = Run(Policy(**policy), self.events.append, number=7)
         self.pump = Pump(self.run)
         self.ended: list[Checkpoint] = []
-        self.prover = Prover(self.pump, self.ended.append)
+        self.prover = Prover(self.pump, self.ended.extend)
         self._steps: Generator[Sequence[Command], Outcome, None] = self.pump.steps(lambda: None)
         self.asked: list[Command] = []
 
@@ -130,12 +130,26 @@ def test_an_error_anywhere_is_fatal_and_ends_no_row(until: Callable[[Bench], Non
     assert (bench.ended, bench.events, bench.run.aside) == ([], [], set())
 
 
+@pytest.mark.parametrize("until", [_sizes, _octets, _others])
+def test_what_could_not_be_looked_at_is_recorded_as_acknowledged(until: Callable[[Bench], None]) -> None:
+    bench = Bench()
+    until(bench)
+    bench.answer(error=ERROR)
+    row = committed(next(one for one in bench.asked if isinstance(one, Commit)))
+    assert (row.stage, row.uid_dest) == (Stage.APPENDED, row.id)
+    bench.asked.reverse()
+    bench.answer()
+    assert bench.ended == [row]
+    assert bench.pump.fatal is ERROR
+
+
 def test_when_a_stop_is_wanted_nothing_more_is_read_back() -> None:
     bench = Bench()
     _sizes(bench)
     bench.run.note_stop()
     bench.answer([Served(2, 1)])  # of another size
-    assert [type(one) for one in bench.asked] == [ReadBack]
+    assert [type(one) for one in bench.asked] == [ReadBack, Commit]
+    assert committed(bench.asked[1]).stage is Stage.APPENDED
 
 
 class Rest:
@@ -164,8 +178,10 @@ def test_the_rest_says_how_many_are_not_there() -> None:
 
 def test_what_ends_the_rest_is_raised() -> None:
     rest = Rest(appended(1))
+    rest.answer(error=ERROR)
+    assert committed(rest.asked) == appended(1)
     with pytest.raises(StoreError) as error:
-        rest.answer(error=ERROR)
+        rest.answer()
     assert error.value is ERROR
 
 
