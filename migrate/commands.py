@@ -150,8 +150,7 @@ class MailboxStatus:
     has_sticky_uids: bool = True  # False: UIDNOTSTICKY (RFC 4315 §2)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Letter:
+class Letter(NamedTuple):
     """A message with what APPEND sends beside it; the flags are those the mailbox admits."""
 
     message: Message
@@ -183,8 +182,7 @@ class SearchUids(Command):
     low: int
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(NamedTuple):
     """What a destination holds under one uid. ``header`` holds the fields that the index needs."""
 
     uid: int

@@ -206,8 +206,7 @@ class Fingerprint(NamedTuple):
     munged: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Message:
+class Message(NamedTuple):
     """A message exactly as received: in memory, or in a temporary file when it is large.
 
     ``header`` is the header block as received, with the empty line (cut at ``HEADER_LIMIT`` octets). ``flags``,

@@ -104,7 +104,7 @@ class SimReader(MemoryReader):
         message = super()._fetch(ref)
         if not self.maildrop.has_folders:
             return message
-        return replace(message, mailbox=folder_of(b"".join(message.blocks())))
+        return message._replace(mailbox=folder_of(b"".join(message.blocks())))
 
     def _close(self, is_quit: bool) -> None:
         if is_quit:

@@ -11,7 +11,6 @@ import sys
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -194,8 +193,8 @@ def test_a_file_is_no_place_for_a_backup(root: Path) -> None:
 def test_a_message_that_changed_on_its_way_is_refused(root: Path, tmp_path: Path) -> None:
     session = opened(root)
     one = letter(ONE, tmp_path)
-    changed = replace(one.message, data=TWO)
-    answers = value(session, Append(LANE, INBOX, (replace(one, message=changed), one)))
+    changed = one.message._replace(data=TWO)
+    answers = value(session, Append(LANE, INBOX, (one._replace(message=changed), one)))
     assert isinstance(answers[0], MessageError)
     assert [(at.uid, at.octets) for at in held(root)] == [(answers[1].uid, ONE)]
 
@@ -209,7 +208,7 @@ def test_a_large_message_is_never_whole_in_memory(root: Path, tmp_path: Path) ->
             collector.update(block)
     message = collector.finish()
     when = InternalDate(datetime(2026, 1, 1, tzinfo=UTC), DateSource.RECEIVED)
-    sent = replace(letter(ONE, tmp_path), message=message, internaldate=when)
+    sent = letter(ONE, tmp_path)._replace(message=message, internaldate=when)
     session = opened(root)
     reader = MboxReader(root, Digester, tmp_path)
     tracemalloc.start()

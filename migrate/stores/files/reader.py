@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -150,7 +150,7 @@ class FilesReader(FileSource):
             raise MessageError(
                 f"{what}: {display(stream.damage)}" if stream.damage else what, hint="Run the same command again."
             )
-        return replace(message, flags=place.flags, internaldate=place.date, mailbox=place.mailbox)
+        return message._replace(flags=place.flags, internaldate=place.date, mailbox=place.mailbox)
 
     def _open_stream(self, file: File) -> Stream:
         self._check_root()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +177,7 @@ class ImapReader(ImapSession):
         when = None if kept.internaldate is None else InternalDate(kept.internaldate, DateSource.STORE)
         flags = None if kept.flags is None else flags_from(kept.flags)
         mailbox = self._folders[folder].mailbox
-        return Outcome(command, replace(message, flags=flags, internaldate=when, mailbox=mailbox))
+        return Outcome(command, message._replace(flags=flags, internaldate=when, mailbox=mailbox))
 
     def _examine(self, folder: int) -> None:
         if folder == self._examined:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -213,7 +212,7 @@ class MaildirReader(FileSource, PatientSession):
         if flags is not None:
             # A mail that is copied because it is to be kept would vanish.
             flags = Flags(flags.names - {"\\Deleted"})
-        return replace(message, flags=flags, internaldate=date, mailbox=source.mailbox)
+        return message._replace(flags=flags, internaldate=date, mailbox=source.mailbox)
 
 
 def _date(opened: Opened, entry: Entry | None) -> InternalDate | None:

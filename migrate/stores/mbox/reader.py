@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -117,7 +116,7 @@ class MboxReader(FileSource, PatientSession):
             message = collected(self._digester, self._spill_dir, foreign(place.part, place.offset, place.end))
             when = date_of(_first_line(place.part, place.offset, place.end))
             date = InternalDate(when, DateSource.STORE) if when else None
-            return replace(message, internaldate=date, mailbox=_mailbox(place.part))
+            return message._replace(internaldate=date, mailbox=_mailbox(place.part))
         entry = place.part.entry(place.entry)
         name = display(place.part.path.name)
         if entry is None:
@@ -129,7 +128,7 @@ class MboxReader(FileSource, PatientSession):
                 f"uid {entry.uid} in {name} at offset {entry.offset} is damaged",
                 hint="popferry verify DIR names all that is. Another copy of the backup may have it whole.",
             )
-        return replace(message, flags=entry.flags, internaldate=entry.internaldate, mailbox=_mailbox(place.part))
+        return message._replace(flags=entry.flags, internaldate=entry.internaldate, mailbox=_mailbox(place.part))
 
 
 def is_backup(root: Path) -> bool:

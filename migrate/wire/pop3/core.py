@@ -21,7 +21,7 @@ import re
 from collections import Counter, deque
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from ...errors import Cause, Retry, StoreError
 from .quirks import Quirk
@@ -57,8 +57,7 @@ _LONG_ALWAYS = frozenset({b"CAPA", b"RETR", b"TOP"})
 _LONG_BARE = frozenset({b"UIDL", b"LIST", b"LANG"})
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A status line. ``code`` is in capitals, without brackets and arguments, or empty; ``line`` is all of it."""
 
     is_ok: bool
