@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ def enter() -> int:
     """The exit code of this process; what the console script and ``python -m migrate`` call."""
     _keep_secrets_in()
     _fill_descriptors()
+    # A run makes many objects and next to no cycles: looking for them at the usual pace takes a tenth of its time.
+    gc.set_threshold(20_000, 10, 10)
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             # A name that the terminal's character set lacks is shown, not a reason to stop.
