@@ -128,9 +128,10 @@ class State:
         return self._listing.record(refs)
 
     def note_counted(self, messages: int) -> None:
+        vanished = self._listing.vanished()
         with self._db.transaction():
             self._db.set_meta("counted", messages)
-            self._db.set_meta("counted_vanished", self._listing.vanished())
+            self._db.set_meta("counted_vanished", vanished)
 
     def mark_vanished(self) -> int:
         return self._listing.mark_vanished(self._session)

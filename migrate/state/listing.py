@@ -10,12 +10,17 @@ row with known content is ever taken for a message that nobody has looked at.
 
 As many rows are made at once as there are certainly unknown messages: more of
 the UIDL in the listing than rows that are not yet released.
+
+A listing that shows what the last one showed means the same again, where that
+one left nothing to do (``shown``). It is bound only when somebody asks which
+message is which row (``complete``).
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from ..commands import ListingFacts
@@ -23,6 +28,7 @@ from ..model import MessageRef, Stage
 from .database import Database
 from .rows import sealed
 from .schema import COLUMNS, quoted
+from .shown import as_before, digest_of, note
 
 LARGEST = 2**63 - 1  # a listed size is a hint; SQLite holds no larger number
 
@@ -55,11 +61,32 @@ class Listing:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._late: Iterable[MessageRef] | None = None  # means what the one before meant, and is not bound yet
         self.fresh = range(0)  # ids of the rows that this listing made
         self.virtual = range(0)  # ids given to messages that have no row yet
 
     def record(self, refs: Iterable[MessageRef]) -> ListingFacts:
-        """Binds every message of the listing. One transaction; without news nothing is written."""
+        """What the listing means. One transaction; without news nothing is written."""
+        digest = digest_of(refs)
+        before = as_before(self._db, digest)
+        if before is None:
+            self._late = None
+            return self._bind(refs, digest)
+        self._late, self.fresh, self.virtual = refs, range(0), range(0)
+        return self._since_count(before)
+
+    def complete(self) -> None:
+        """Binds what was not bound yet; outside a transaction. Whoever asks about ``bound`` calls it before."""
+        if self._late is not None:
+            self._bind(self._late, digest_of(self._late))
+            self._late = None
+
+    def complete_for(self, stages: str) -> None:
+        """The same where a row is in one of these stages; else the listing has nothing to say about any."""
+        if self._late is not None and self._db.ask(f"SELECT 1 FROM message WHERE stage IN ({stages}) LIMIT 1"):
+            self.complete()
+
+    def _bind(self, refs: Iterable[MessageRef], digest: str) -> ListingFacts:
         with self._db.transaction() as c:
             self._take_in(c, refs)
             if not self._is_plain(c):
@@ -72,6 +99,7 @@ class Listing:
             self._bring_back(c)
             self._wipe(c)
             facts = self._facts(c, len(fresh))
+            note(self._db, digest, facts)
         self.fresh, self.virtual = fresh, virtual
         return facts
 
@@ -221,19 +249,23 @@ class Listing:
         ).fetchone()
         stages = self._shown()
         to_copy = sum(stages.get(stage, 0) for stage in TO_COPY)
-        vanished = self._vanished(f"m.stage NOT IN ({LEFT})", _staying(stages))
-        return ListingFacts(
-            messages=messages,
-            octets=octets,
-            new=new,
-            done=messages - unsure - to_copy,
-            open=to_copy,
-            unsure=unsure,
-            vanished_open=self._vanished(open_rows, self._db.one(f"{shown} AND {open_rows}")),
-            vanished=vanished,
-            counted=self._db.meta("counted") or 0,
-            left_since=vanished - (self._db.meta("counted_vanished") or 0),
+        return self._since_count(
+            ListingFacts(
+                messages=messages,
+                octets=octets,
+                new=new,
+                done=messages - unsure - to_copy,
+                open=to_copy,
+                unsure=unsure,
+                vanished_open=self._vanished(open_rows, self._db.one(f"{shown} AND {open_rows}")),
+                vanished=self._vanished(f"m.stage NOT IN ({LEFT})", _staying(stages)),
+            )
         )
+
+    def _since_count(self, facts: ListingFacts) -> ListingFacts:
+        """With what was noted when the source was last counted (``Books.note_counted``)."""
+        left = facts.vanished - (self._db.meta("counted_vanished") or 0)
+        return replace(facts, counted=self._db.meta("counted") or 0, left_since=left)
 
     def _shown(self) -> dict[str, int]:
         """How many rows of each stage the listing shows, without what is unsure; the index of stages tells it."""
@@ -246,6 +278,7 @@ class Listing:
 
     def vanished(self) -> int:
         """How many rows are known, were not released, and are not in the listing."""
+        self.complete()
         return self._vanished(f"m.stage NOT IN ({LEFT})", _staying(self._shown()))
 
     def _vanished(self, which: str, shown: int) -> int:
@@ -266,6 +299,7 @@ class Listing:
         Not those that were fetched before: a backup has lost them, or a run was cut off, and they are to be copied.
         Nor what cannot be read: that is told by every run as long as it is so.
         """
+        self.complete()
         named = "" if uids is None else " AND b.uid IN (SELECT uid FROM named)"
         with self._db.transaction() as c:
             c.executemany("INSERT OR IGNORE INTO named VALUES (?)", ((uid,) for uid in uids or ()))
@@ -292,6 +326,7 @@ class Listing:
             "SELECT b.uid FROM bound b LEFT JOIN message m ON m.id = b.row"
             " WHERE b.is_unsure AND NOT b.is_resolved AND m.fetched_session IS NOT ?)"
         )
+        self.complete_for(f"{OPEN}, '{Stage.RELEASING.value}'")
         with self._db.transaction() as c:
             gone = self._turn(c, Stage.GONE, f"stage IN ({OPEN}) AND {lacking}", session)
             lacking = lacking.removeprefix("NOT is_spooled AND ")

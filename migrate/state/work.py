@@ -7,7 +7,7 @@ from typing import Any
 
 from ..model import Checkpoint, MessageRef, Stage, Work
 from .database import Database, fault
-from .listing import Listing, new_rows
+from .listing import OPEN, Listing, new_rows
 from .rows import SELECTED, checkpoint_of
 from .schema import quoted
 
@@ -34,6 +34,7 @@ class Bindings:
     # --- what is to do -------------------------------------------------------------------------
 
     def next_work(self, limit: int, after: int) -> list[Work]:
+        self._listing.complete_for(OPEN)
         works: list[Work] = []
         for stage in (Stage.LISTED, Stage.SET_ASIDE):
             works += self._works(
@@ -77,12 +78,14 @@ class Bindings:
         return Checkpoint(*records[0]) if records else None
 
     def releasable(self, limit: int, after: int, before: int, session: int) -> list[Work]:
+        self._listing.complete()
         return self._works(
             f"SELECT {SELECTED}, {_SHOWN} {_FROM_RELEASABLE} ORDER BY b.row LIMIT :limit",
             {"session": session, "before": before, "after": after, "limit": limit},
         )
 
     def count_releasable(self, before: int, session: int) -> tuple[int, int]:
+        self._listing.complete()
         [(messages, octets)] = self._db.ask(
             f"SELECT count(*), ifnull(sum(coalesce(b.octets, m.size, 0)), 0) {_FROM_RELEASABLE}",
             {"session": session, "before": before, "after": 0},
@@ -90,6 +93,7 @@ class Bindings:
         return messages, octets
 
     def retrieved_unsafe(self, session: int) -> list[Work]:
+        self._listing.complete_for(_UNSAFE)
         return self._works(
             f"SELECT {SELECTED}, {_SHOWN} FROM message m LEFT JOIN bound b ON b.row = m.id"
             f" WHERE m.stage IN ({_UNSAFE}) AND m.fetched_session = ? AND NOT m.is_spooled ORDER BY m.id",
@@ -98,6 +102,7 @@ class Bindings:
 
     def fetched_in(self, sessions: Sequence[str], limit: int) -> list[Work]:
         """Messages of the listing with nothing left to do that were fetched in these sessions, the smallest first."""
+        self._listing.complete()
         numbers = ", ".join(str(int(session)) for session in sessions)
         return self._works(
             f"SELECT {SELECTED}, {_SHOWN} FROM message m CROSS JOIN bound b ON b.row = m.id WHERE m.stage IN"
@@ -106,6 +111,7 @@ class Bindings:
         )
 
     def is_listed(self, row_id: int) -> bool:
+        self._listing.complete()
         return bool(self._db.ask("SELECT 1 FROM bound WHERE row = ?", (row_id,)))
 
     # --- which message is which row ------------------------------------------------------------
@@ -117,6 +123,7 @@ class Bindings:
         this UIDL before: the listing shows as many messages of the UIDL as
         before, so it is some other message's, or gone.
         """
+        self._listing.complete()
         with self._db.transaction() as c:
             if self.is_listed(keep.id) and not self._is_bound(ref, keep.id):
                 raise fault(f"the listing shows the message of row {keep.id} under another number already")
@@ -141,6 +148,7 @@ class Bindings:
         return bool(self._db.ask("SELECT 1 FROM bound WHERE number = ? AND row = ?", (ref.number, row_id)))
 
     def split(self, ref: MessageRef) -> Checkpoint:
+        self._listing.complete()
         with self._db.transaction() as c:
             row_id = self._db.take("message")
             changed = c.execute("UPDATE bound SET row = ?, is_resolved = 1 WHERE number = ?", (row_id, ref.number))

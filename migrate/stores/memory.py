@@ -92,6 +92,13 @@ class MemoryMaildrop:
         self.mails = [mail for mail in self.mails if id(mail) not in gone]
 
 
+class MemoryListing(list[MessageRef]):
+    """In one piece, too: as the listings of servers are held."""
+
+    def parts(self) -> tuple[bytearray]:
+        return (bytearray(repr(list(self)), "utf-8"),)
+
+
 class MemoryReader(LocalSession):
     """Reads a maildrop as it stood when the session was opened (RFC 1939 §4)."""
 
@@ -118,7 +125,7 @@ class MemoryReader(LocalSession):
                 self._mails = dict(enumerate(self.maildrop.mails, start=1))
                 return self._facts()
             case ListSource():
-                return [self._ref(number) for number in self._mails if number not in self._marked]
+                return MemoryListing(self._ref(number) for number in self._mails if number not in self._marked)
             case Fetch(ref=ref):
                 return self._fetch(ref)
             case CloseSource(quit=is_quit):

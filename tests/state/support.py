@@ -23,6 +23,7 @@ from migrate.model import (
 )
 from migrate.rules.dedupe import Digester
 from migrate.state import State, open_memory, open_state
+from migrate.stores.memory import MemoryListing
 
 SOURCE, DEST = "alice@pop.example.org", "alice@imap.example.org"
 WHEN = InternalDate(datetime(2020, 2, 29, 12, 0, 0, tzinfo=timezone(timedelta(hours=2))), DateSource.RECEIVED)
@@ -57,8 +58,8 @@ def file_state(path: Path, wall: float = 1000.0) -> State:
     return open_state(path, SOURCE, DEST, digester=digester, clock=lambda: wall)
 
 
-def refs(*listed: tuple[bytes, int | None]) -> list[MessageRef]:
-    return [MessageRef(uid, number, octets) for number, (uid, octets) in enumerate(listed, 1)]
+def refs(*listed: tuple[bytes, int | None]) -> MemoryListing:
+    return MemoryListing(MessageRef(uid, number, octets) for number, (uid, octets) in enumerate(listed, 1))
 
 
 def intended(row: Checkpoint, data: bytes, session: int = 1, uidnext: int = 1) -> Checkpoint:

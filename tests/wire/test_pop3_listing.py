@@ -8,6 +8,7 @@ import pytest
 
 from migrate.errors import StoreError
 from migrate.model import MessageRef
+from migrate.state.shown import Compact
 from migrate.wire.pop3 import (
     LINE_LIMIT,
     Listing,
@@ -168,6 +169,26 @@ def test_without_any_listing_the_messages_are_counted() -> None:
     assert list(joined(2, None, None)) == [MessageRef(b"", 1, None), MessageRef(b"", 2, None)]
     with pytest.raises(StoreError):
         join_listings(4_000_000_000, None, None)
+
+
+@pytest.mark.parametrize(
+    ("uids", "octets"),
+    [
+        (b"1 a\r\n2 bc\r\n4 d\r\n", b"1 10\r\n2 20\r\n4 30\r\n"),
+        (b"1 ab\r\n2 c\r\n3 d\r\n", b"1 10\r\n2 20\r\n3 30\r\n"),
+        (b"1 a\r\n2 bc\r\n3 e\r\n", b"1 10\r\n2 20\r\n3 30\r\n"),
+        (b"1 a\r\n2 bc\r\n3 d\r\n", b"1 10\r\n2 20\r\n3 31\r\n"),
+        (b"1 a\r\n2 bc\r\n3 d\r\n", b"1 10\r\n2 20\r\n3 x\r\n"),
+    ],
+)
+def test_the_parts_of_a_listing_differ_where_what_it_shows_differs(uids: bytes, octets: bytes) -> None:
+    one = joined(3, uidl(b"1 a\r\n2 bc\r\n3 d\r\n"), sizes(b"1 10\r\n2 20\r\n3 30\r\n"))
+    same = joined(3, uidl(b"2 bc\r\n3 d\r\n1 a\r\n"), sizes(b"1 10\r\n2 20\r\n3 30\r\n"))
+    other = joined(3, uidl(uids), sizes(octets))
+    assert (list(one), one.parts()) == (list(same), same.parts())
+    assert list(one) != list(other)
+    assert one.parts() != other.parts()
+    assert isinstance(one, Compact)
 
 
 def test_a_long_listing_stays_compact() -> None:

@@ -183,6 +183,10 @@ class Listing(Refs):
             yield MessageRef(bytes(uids[begin:end]), number, None if octets == _UNKNOWN else octets)
             begin = end
 
+    def parts(self) -> tuple[bytearray | array[int], ...]:
+        """What the listing is made of: equal only for listings that show the same (``state.shown.Compact``)."""
+        return self._numbers, self._uids, self._ends, self._octets
+
     def _ref(self, at: int) -> MessageRef:
         begin = self._ends[at - 1] if at else 0
         octets = self._octets[at]
