@@ -267,9 +267,10 @@ class Transfer:
             self.ready_octets += case.message.octets
 
     def _drop(self, case: Case) -> None:
-        self.run.held.octets -= case.message.held
-        case.message.discard()
-        case.message = case.message.emptied()
+        if held := case.message.held:
+            self.run.held.octets -= held
+            case.message.discard()
+            case.message = case.message.emptied()
 
     def _proved(self, rows: Sequence[Checkpoint]) -> None:
         """The books know of these rows what the destination said, and what came of the proof."""
