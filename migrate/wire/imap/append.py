@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from functools import lru_cache
 from typing import Protocol
 
 from ...errors import Exit, StateError
@@ -106,16 +107,23 @@ def _changed(message: Message, why: str) -> StateError:
 
 def internaldate_text(when: datetime) -> str:
     """The instant as date-time, without quotes; with its own offset where servers take it, else in UTC."""
-    offset = when.utcoffset() or timedelta()
-    # Seen: NO to an offset of twelve hours and more (GNU Mailutils 3.15). The instant is the same in UTC.
-    if abs(offset) >= timedelta(hours=12) or offset % timedelta(minutes=1):
-        when, offset = when.astimezone(UTC), timedelta()
-    minutes = abs(offset) // timedelta(minutes=1)
-    sign = "-" if offset < timedelta() else "+"
+    zone = _zone(when.utcoffset() or timedelta())
+    if not zone:
+        when, zone = when.astimezone(UTC), "+0000"
     return (
         f"{when.day:2d}-{_MONTHS[when.month - 1]}-{when.year:04d} {when.hour:02d}:{when.minute:02d}:{when.second:02d} "
-        f"{sign}{minutes // 60:02d}{minutes % 60:02d}"
+        f"{zone}"
     )
+
+
+@lru_cache(maxsize=256)
+def _zone(offset: timedelta) -> str:
+    """What is written for the offset; empty where some server does not take it."""
+    # Seen: NO to an offset of twelve hours and more (GNU Mailutils 3.15). The instant is the same in UTC.
+    if abs(offset) >= timedelta(hours=12) or offset % timedelta(minutes=1):
+        return ""
+    minutes = abs(offset) // timedelta(minutes=1)
+    return f"{'-' if offset < timedelta() else '+'}{minutes // 60:02d}{minutes % 60:02d}"
 
 
 def quoted(octets: bytes) -> bytes:
