@@ -274,9 +274,8 @@ class Transfer:
 
     def _proved(self, rows: Sequence[Checkpoint]) -> None:
         """The books know of these rows what the destination said, and what came of the proof."""
-        copied = [row for row in rows if row.stage is not Stage.SET_ASIDE]
-        self.run.progress += sum(row.attempts == 1 for row in copied)
-        if copied:
+        self.run.progress += sum(row.attempts == 1 for row in rows)
+        if copied := [row for row in rows if row.stage is not Stage.SET_ASIDE]:
             self.run.emit(Copied(len(copied), sum(row.fingerprint.octets for row in copied if row.fingerprint)))
         for row in rows:
             if row.proven_run == self.run.number and row.mailbox is not None and row.uid_dest is not None:

@@ -299,7 +299,7 @@ class Listing:
         Not those that were fetched before: a backup has lost them, or a run was cut off, and they are to be copied.
         Nor what cannot be read: that is told by every run as long as it is so.
         """
-        self.complete()
+        self.complete_for(f"'{Stage.LISTED.value}'")
         named = "" if uids is None else " AND b.uid IN (SELECT uid FROM named)"
         with self._db.transaction() as c:
             c.executemany("INSERT OR IGNORE INTO named VALUES (?)", ((uid,) for uid in uids or ()))

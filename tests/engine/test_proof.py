@@ -10,12 +10,13 @@ from typing import Any, cast
 
 import pytest
 
-from migrate.commands import Command, FetchHeaders, OpenMailbox, ReadBack, SearchUids
+from migrate.commands import Append, Command, FetchHeaders, OpenMailbox, ReadBack, SearchUids
+from migrate.engine import walk
 from migrate.engine.proof import CHUNK, SAMPLE
 from migrate.engine.recover import NOT_SEEN_YET
 from migrate.engine.verdict import DIFFERENT, MISSING, judge, set_aside
-from migrate.errors import Exit, MessageError, StateError, StoreError
-from migrate.events import Altered, SetAside, Settling, Verified
+from migrate.errors import Exit, MessageError, Retry, StateError, StoreError
+from migrate.events import Altered, Reconnecting, SetAside, Settling, Verified
 from migrate.model import Checkpoint, Fingerprint, Flags, InternalDate, Stage, Verify
 from migrate.rules.dedupe import Digester, fingerprint
 from migrate.rules.fidelity import NUL_AS_80
@@ -391,3 +392,29 @@ def test_twins_of_a_copy_that_is_not_in_view_wait_for_it(tmp_path: Path) -> None
     assert between.migrate() is Exit.OK
     assert between.rows() == {"verified": 1, "duplicate": 2}
     assert between.appended() == 1
+
+
+class AddsALine(MemoryMailbox):
+    def keep(self, octets: bytes) -> bytes:
+        return b"X-Virus: none\r\n" + octets
+
+
+def test_what_was_taken_and_refused_by_its_proof_counts_as_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A destination that has taken something and asks to slow down then is left alone for a while."""
+    monkeypatch.setattr(walk, "SLOW_PAUSE_S", 0.0)
+    between = Between(tmp_path, [letter(n) for n in range(5)], make_mailbox=AddsALine)
+    asked: list[Command] = []
+
+    def slow_down(command: Command) -> None:
+        has_sent = any(isinstance(one, Append) for one in between.sent)
+        if isinstance(command, SearchUids) and has_sent and not asked:
+            asked.append(command)
+            raise StoreError("too many commands", retry=Retry.LATER)
+
+    between.on_command = slow_down
+    assert between.migrate(verify=Verify.FULL) is Exit.SET_ASIDE
+    assert asked
+    assert len(between.all(Reconnecting)) == 1
+    assert between.rows() == {"set aside": 5}

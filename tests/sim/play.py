@@ -55,7 +55,7 @@ class Player:
         self.policy = Policy(
             mailbox=FOLDER,
             dedupe=Dedupe(profile.dedupe),
-            verify=Verify.FULL,
+            verify=Verify(profile.verify),
             delete_after_s=0 if profile.has_deletion else None,
             lanes=profile.lanes,
             keeps_mailboxes=profile.folders,

@@ -34,6 +34,7 @@ class Profile:
     mangles: bool = False  # NUL is served as 0x80, a bare LF as CRLF
     adds_header: bool = False  # a header line of its own in every message: nothing that can be believed
     has_deletion: bool = True
+    verify: str = "sample"  # "full": every message is read back, as it is in any case where something is deleted
     dedupe: str = "off"
     messages: int = 4
     folder_changes: bool = False  # the person names another folder for every run but the first
@@ -87,6 +88,9 @@ PROFILES = [
     Profile("adds-header", adds_header=True),
     Profile("adds-header-nouids", adds_header=True, has_uids=False),
     Profile("no-deletion", has_deletion=False),
+    Profile("no-deletion-full", has_deletion=False, verify="full"),
+    Profile("no-deletion-mangles", has_deletion=False, mangles=True),
+    Profile("no-deletion-lanes-twins", has_deletion=False, lanes=2, twins=2, messages=8),
     Profile("dedupe", dedupe="content", twins=2),
     Profile("dedupe-same-id", dedupe="content", same_id=True),
     Profile("dedupe-deliver-nouids", dedupe="content", twins=2, deliver=True, has_uids=False),

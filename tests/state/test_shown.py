@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from random import Random
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from migrate.model import INBOX, Checkpoint, MessageRef, Stage
 from migrate.state import State
 from migrate.state.shown import digest_of
 
-from .support import copy_all, intended, mail, memory_state, refs
+from .support import copy_all, intended, mail, memory_state, refs, verified
 
 LISTED = [(b"a", 10), (b"b", 20), (b"c", 30)]
 
@@ -208,3 +209,89 @@ def test_where_a_piece_ends_is_a_part_of_what_is_shown() -> None:
     assert digest_of(Pieces(b"ab", b"c")) != digest_of(Pieces(b"a", b"bc"))
     assert digest_of(Pieces(b"", b"c")) == digest_of(Pieces(b"", b"c")) != digest_of(Pieces(b"c"))
     assert digest_of([]) == ""
+
+
+# --- any history ------------------------------------------------------------------------------
+
+
+class Books:
+    """The same steps with two books: one may take a listing as the one before, the other always compares."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = Random(seed)
+        self.states = (memory_state(), memory_state())
+        self.listed: list[tuple[bytes, int]] = []
+        self.session = self.same(State.begin_session)
+        self.uid = 100
+        self.late = 0
+
+    def same(self, step: Callable[[State], Any]) -> Any:
+        """What the step gives, which is the same in both books."""
+        one, other = map(step, self.states)
+        assert one == other
+        return one
+
+    def step(self) -> None:
+        self.rng.choice([*[self.list] * 3, *[self.copy] * 3, self.lose, self.release, self.ask])()
+        self.same(lambda state: state.database.ask("SELECT * FROM message ORDER BY id"))
+        if bound(self.states[0]):
+            self.same(lambda state: state.database.ask("SELECT number, uid, row, is_unsure FROM bound ORDER BY number"))
+
+    def list(self) -> None:
+        if self.rng.random() < 0.25 or not self.listed:
+            uids = self.rng.sample([b"a", b"b", b"c", b"d"], self.rng.randint(1, 4))
+            repeat = [b"a"] if self.rng.random() < 0.1 else []
+            self.listed = [(uid, self.rng.choice((10, 10, 10, 20))) for uid in [*uids, *repeat]]
+        self.session = self.same(State.begin_session)
+        shown = refs(*self.listed)
+        self.states[0].database.connection.execute("DELETE FROM bound")
+        facts = [state.record_listing(one) for state, one in zip(self.states, (shown, list(shown)), strict=True)]
+        assert facts[0] == facts[1]
+        self.late += not bound(self.states[0])
+
+    def copy(self) -> None:
+        for work in self.same(lambda state: state.next_work(10, 0)):
+            if work.is_unsure or self.rng.random() < 0.05:
+                continue
+            self.uid += 1
+            row = intended(work.row, mail(str(work.row.id)), self.session)
+            self.commit(row)
+            if self.rng.random() < 0.05:
+                self.commit(row._replace(stage=Stage.SET_ASIDE, reason="refused"))
+            else:
+                self.commit(verified(row._replace(uid_dest=self.uid)))
+
+    def lose(self) -> None:
+        uid = self.rng.randint(101, max(101, self.uid))
+        self.same(lambda state: state.list_again(INBOX, [uid]))
+
+    def release(self) -> None:
+        for work in self.same(lambda state: state.releasable(10, 0, 2000)):
+            if self.rng.random() < 0.5:
+                self.commit(releasing := work.row._replace(stage=Stage.RELEASING, fetched_session=self.session))
+                self.commit(releasing._replace(stage=self.rng.choice((Stage.RELEASED, Stage.VERIFIED))))
+
+    def ask(self) -> None:
+        questions: list[Callable[[State], Any]] = [
+            State.mark_vanished,
+            State.tally,
+            lambda state: state.note_counted(2),
+            lambda state: state.retrieved_unsafe(self.session),
+            lambda state: [state.is_listed(number) for number in range(1, 9)],
+            lambda state: state.skip("not wanted", None),
+            lambda state: state.skip("not wanted", [b"b"]),
+        ]
+        self.same(self.rng.choice(questions))
+
+    def commit(self, row: Checkpoint) -> None:
+        self.same(lambda state: state.commit([(row,)]))
+
+
+def test_no_history_tells_the_two_apart() -> None:
+    late = 0
+    for seed in range(60):
+        books = Books(seed)
+        for _ in range(40):
+            books.step()
+        late += books.late
+    assert late > 60, "too few listings were taken as the one before"
