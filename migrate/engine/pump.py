@@ -24,6 +24,28 @@ class Pump:
         self._outbox.append(command)
         self._handlers[command] = handler
 
+    def carry(self, phase: Steps[None], on_end: Callable[[], None]) -> None:
+        """Goes through a phase beside whatever else is under way. Its error is fatal; ``on_end`` hears of no other end.
+
+        It ends early, without ``on_end``, when new work may not begin any more.
+        """
+
+        def go_on(outcome: Outcome | None) -> None:
+            if not self.may_start:
+                phase.close()
+                return
+            try:
+                commands = next(phase) if outcome is None else phase.send(outcome)
+            except StopIteration:
+                on_end()
+            except MigrateError as error:
+                self.fail(error)
+            else:
+                for command in commands:
+                    self.start(command, go_on)
+
+        go_on(None)
+
     def fail(self, error: MigrateError) -> None:
         """The first fatal error ends the phase, once everything under way has ended."""
         self.fatal = self.fatal or error

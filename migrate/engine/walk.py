@@ -9,7 +9,6 @@ are one path.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from ..commands import CloseDest, CloseSource, Command, ListSource, OpenMailbox, ReachSource, Tally
 from ..errors import EXIT_PRECEDENCE, Cause, Exit, MailboxError, MigrateError, Retry, StateError, StoreError, UsageError
@@ -17,6 +16,7 @@ from ..events import Event, Finished, Gone, Notice, Reconnecting
 from ..model import MailboxName, Policy, display
 from ..rules.place import places_of, renamed
 from .again import fetch_again
+from .copying import Copying
 from .lanes import open_lanes
 from .plan import dry_run
 from .proof import prove_rest
@@ -35,7 +35,6 @@ from .session import (
     shows_the_same,
     take_listing,
 )
-from .transfer import Transfer
 
 RETRIES = 5  # passes that achieve nothing before the run gives up
 FIRST_RETRIES = 2  # the same while nothing has worked yet: a wrong host or a dead server is told in seconds
@@ -172,15 +171,11 @@ def _one_session(run: Run) -> Steps[bool]:
         return False
     known = list(run.mailboxes)
     yield from _look_at_others(run)
-    # Nobody else has the maildrop now. What another machine uploaded before it let go of it is seen here (R1).
-    refs, found = yield from _search_beside(run, ListSource(), known)
-    for mailbox, uids in found.items():
-        yield from scan(run, mailbox, uids)
-    listing = yield from take_listing(run, refs)
+    listing = yield from take_listing(run, (yield from run.do(ListSource())))
     yield from check_listing(run, listing)
     note_shown(run, listing)
     run.has_worked = True
-    yield from _copy(run, listing.open)
+    yield from _copy(run, listing.open, known)
     marked = yield from release(run)
     is_limited = run.policy.limit is not None and run.started >= run.policy.limit
     quit_ok = yield from may_quit(run)
@@ -202,15 +197,19 @@ def _one_session(run: Run) -> Steps[bool]:
     return (yield from may_list_again(run, has_achieved=has_achieved, has_deleted=bool(marked)))
 
 
-def _search_beside(
-    run: Run, command: Command, mailboxes: Sequence[MailboxName]
-) -> Steps[tuple[Any, dict[MailboxName, Sequence[int]]]]:
-    """The value of a command to the source, and what a scan of each mailbox has to look at: neither waits."""
-    searches = []
+def _search(run: Run, mailboxes: Sequence[MailboxName], *beside: Command) -> Steps[dict[MailboxName, Sequence[int]]]:
+    """What a scan of each mailbox has to look at. The commands ``beside`` go with the searches: none waits."""
+    commands = list(beside)
     for mailbox in mailboxes:
-        searches.append((yield from search(run, mailbox)))
-    value, *found = yield from run.do_all([command, *searches])
-    return value, dict(zip(mailboxes, found, strict=True))
+        commands.append((yield from search(run, mailbox)))
+    values = yield from run.do_all(commands)
+    return dict(zip(mailboxes, values[len(beside) :], strict=True))
+
+
+def _scan_all(run: Run, mailboxes: Sequence[MailboxName]) -> Steps[None]:
+    found = yield from _search(run, mailboxes)
+    for mailbox, uids in found.items():
+        yield from scan(run, mailbox, uids)
 
 
 def _close_source(run: Run, *, quit: bool, goes_on: bool) -> Steps[None]:
@@ -218,7 +217,7 @@ def _close_source(run: Run, *, quit: bool, goes_on: bool) -> Steps[None]:
     assert run.source is not None
     if goes_on and not run.source.login_delay_s:
         yield from run.do(ReachSource(run.wants_deletion))
-    _, run.last_look = yield from _search_beside(run, CloseSource(quit), () if goes_on else list(run.mailboxes))
+    run.last_look = yield from _search(run, () if goes_on else list(run.mailboxes), CloseSource(quit))
     if quit:
         yield from run.ask(lambda books: books.end_session())
 
@@ -246,11 +245,16 @@ def _look_at_others(run: Run) -> Steps[None]:
                 run.emit(Notice(text, said(error)))
 
 
-def _copy(run: Run, messages: int) -> Steps[None]:
-    """Copies so many, and proves. Twins of messages that could only be proved at the end are fetched once more."""
+def _copy(run: Run, messages: int, known: Sequence[MailboxName]) -> Steps[None]:
+    """Copies so many, and proves. Twins of messages that could only be proved at the end are fetched once more.
+
+    Nobody else has the maildrop now. What another machine uploaded into a ``known`` mailbox before it let go of the
+    maildrop is seen here, by a look behind our login (R1); the other mailboxes were looked at behind it already.
+    """
+    look = _scan_all(run, known) if known else None
     while True:
         before = run.achieved
-        transfer = Transfer(run)
+        transfer, look = Copying(run, look), None
         open_lanes(run, transfer.pump, transfer.in_flight, messages)
         yield from transfer.steps()
         yield from _settle_books(run)

@@ -22,20 +22,16 @@ from migrate.commands import (
     Instant,
     ListingFacts,
     ListSource,
-    MailboxMemory,
-    MailboxStatus,
     Now,
     OpenDest,
     OpenMailbox,
     OpenSource,
-    Outcome,
     SearchUids,
     SourceFacts,
     Tally,
     Wait,
 )
 from migrate.engine import walk
-from migrate.engine.run import Run
 from migrate.engine.session import check_listing, may_list_again, may_quit, open_source
 from migrate.engine.walk import code_of, sentence
 from migrate.errors import (
@@ -287,23 +283,6 @@ def test_where_copies_are_missed_the_destination_is_searched_whatever_it_says(be
     assert between.migrate() is Exit.OK
     assert searches_before_the_source(between) == 1
     assert between.stored() == between.source()
-
-
-def test_the_source_lists_while_the_destination_is_searched(between: Between) -> None:
-    """Both are under way at once, and only when the source has let us in (R1)."""
-    run = Run(between.policy, between.events.append)
-    run.mailboxes[OLD] = MailboxStatus(1, 1, 0, frozenset())
-    memory = MailboxMemory(1, 1, 5)
-    steps = walk._search_beside(run, listing := ListSource(), [OLD])
-    [asked] = next(steps)
-    first, search = steps.send(Outcome(asked, memory))
-    assert first is listing
-    assert isinstance(search, SearchUids)
-    assert (search.mailbox, search.low) == (OLD, 5)
-    assert steps.send(Outcome(search, [7])) == ()
-    with pytest.raises(StopIteration) as end:
-        steps.send(Outcome(listing, ["refs"]))
-    assert end.value.value == (["refs"], {OLD: [7]})
 
 
 def after_the_first_session(between: Between, change: Callable[[], object]) -> None:

@@ -40,7 +40,8 @@ PARTS: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 ENGINE = tuple(
-    f"tests/engine/test_{name}.py" for name in ("release", "release_gate", "proof", "prover", "passes", "walk", "lives")
+    f"tests/engine/test_{name}.py"
+    for name in ("release", "release_gate", "proof", "prover", "passes", "walk", "copying", "lives")
 )
 TABLE = ("tests/state/test_machine.py",)
 TESTS: dict[str, tuple[str, ...]] = {"migrate.model": (*TABLE, *ENGINE), "migrate.state.schema": TABLE}
