@@ -42,7 +42,7 @@ class OpenSource(Command):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReachSource(Command):
-    """Begins what the next OpenSource does before it logs in. Value: None, at once; OpenSource has the errors."""
+    """Begins what the next OpenSource, which has the errors, does before its login, unless just begun. Value: None."""
 
     may_release: bool = False
 

@@ -89,8 +89,7 @@ class Driver:
             self._committer.join()
             for place, session in self._sessions.items():
                 self._free(place, session)
-            if self._reaching is not None:
-                self._reaching.leave()
+            self._leave_reached()
             self._selector.close()
             os.close(self._wake_in)
             os.close(self._wake_out)
@@ -108,6 +107,8 @@ class Driver:
                     self._reach(command)
                 self._ended.append(Outcome(command))
             case _:
+                if isinstance(command, CloseSource) and not command.quit:
+                    self._leave_reached()  # what broke the session may have broken its connection too
                 self._submit(getattr(command, "lane", -1), command)
 
     def _submit(self, place: int, command: Command) -> None:
@@ -140,11 +141,17 @@ class Driver:
         opening.start()
 
     def _reach(self, command: ReachSource) -> None:
-        if self._reaching is not None:
-            self._reaching.leave()
+        if self._reaching is not None and self._reaching.may_wait(command):
+            return
+        self._leave_reached()
         session = cast(Reachable, self._opener(OpenSource(command.may_release)))
         self._reaching = Reaching(session, self._wake_out, may_release=command.may_release)
         self._reaching.start()
+
+    def _leave_reached(self) -> None:
+        reaching, self._reaching = self._reaching, None
+        if reaching is not None:
+            reaching.leave()
 
     def _next_outcome(self) -> Outcome:
         while not self._ended:

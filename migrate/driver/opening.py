@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from ..commands import Command, OpenDest, OpenSource, Outcome
+from ..commands import Command, OpenDest, OpenSource, Outcome, ReachSource
 from ..errors import StoreError
 from ..stores.base import Channel, Reachable, Session
 
@@ -80,16 +80,23 @@ class Reaching(_Thread):
         super().__init__(session, wake)
         self.session = session
         self._may_release = may_release
+        self._began_s = time.monotonic()
         self._ended_s = 0.0
+        self._has_failed = False
 
     def work(self) -> None:
-        self.session.reach()
+        self._has_failed = not self.session.reach()
         self._ended_s = time.monotonic()
 
     def is_fit(self, command: OpenSource) -> bool:
         """Whether the session is the one that the command asks for, and was greeted just now or is about to be."""
         is_fresh = not self.is_over or time.monotonic() - self._ended_s < FRESH_S
         return is_fresh and command.may_release == self._may_release
+
+    def may_wait(self, command: ReachSource) -> bool:
+        """Whether the session is the one that the command asks for, and will be fit if it is opened soon."""
+        is_young = time.monotonic() - self._began_s < FRESH_S / 2 and not self._has_failed
+        return is_young and command.may_release == self._may_release
 
 
 class Opening(_Thread):

@@ -91,6 +91,11 @@ class Run:
     def wants_deletion(self) -> bool:
         return self.policy.delete_after_s is not None and not self.policy.dry_run
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether as many messages were begun as are wanted."""
+        return self.policy.limit is not None and self.started >= self.policy.limit
+
     def has_room(self, asked: int, cost: int, *, is_spooled: bool) -> bool:
         """Whether so many octets may be asked for beside those that were asked for and have not come."""
         ahead = 0 if self.source is None or is_spooled else self.source.ahead

@@ -124,7 +124,18 @@ def shows_the_same(run: Run) -> Steps[bool]:
 
 
 def need_not_count(run: Run, listing: ListingFacts) -> Steps[bool]:
-    """Whether the source is known to have shown all it has, and nothing is left to do.
+    """Whether the source is known to have shown all it has, and nothing is left to do."""
+    return _shows_all(run, listing) and not (yield from _has_work(run))
+
+
+def is_followed(run: Run, listing: ListingFacts) -> bool:
+    """Whether a session that copies something is likely to be followed by another one, right behind it."""
+    assert run.source is not None
+    return not run.source.login_delay_s and not _shows_all(run, listing)
+
+
+def _shows_all(run: Run, listing: ListingFacts) -> bool:
+    """Whether the source is known to have shown all it has.
 
     By its protocol, or by the count of an earlier run. A source that hides what was fetched, and shows others in its
     place, showed as many as it ever does at that count: this one shows more now. And it has not begun to hide since
@@ -134,9 +145,7 @@ def need_not_count(run: Run, listing: ListingFacts) -> Steps[bool]:
     if run.shown is None or run.source.may_delete_on_fetch or listing.open > FEW:
         return False
     is_proven = 0 < listing.counted < listing.messages and not listing.left_since
-    if not (is_proven or run.source.hides_nothing):
-        return False
-    return not (yield from _has_work(run))
+    return is_proven or run.source.hides_nothing
 
 
 def _has_work(run: Run) -> Steps[bool]:

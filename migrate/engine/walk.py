@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..commands import CloseDest, CloseSource, Command, ListSource, OpenMailbox, ReachSource, Tally
+from ..commands import CloseDest, CloseSource, Command, ListingFacts, ListSource, OpenMailbox, ReachSource, Tally
 from ..errors import EXIT_PRECEDENCE, Cause, Exit, MailboxError, MigrateError, Retry, StateError, StoreError, UsageError
 from ..events import Event, Finished, Gone, Notice, Reconnecting
 from ..model import MailboxName, Policy, display
@@ -26,6 +26,7 @@ from .run import DAY_S, Held, Run, Steps, Stopped, said
 from .session import (
     check_baseline,
     check_listing,
+    is_followed,
     may_list_again,
     may_quit,
     need_not_count,
@@ -175,17 +176,16 @@ def _one_session(run: Run) -> Steps[bool]:
     yield from check_listing(run, listing)
     note_shown(run, listing)
     run.has_worked = True
-    yield from _copy(run, listing.open, known)
+    yield from _copy(run, listing, known)
     marked = yield from release(run)
-    is_limited = run.policy.limit is not None and run.started >= run.policy.limit
     quit_ok = yield from may_quit(run)
     if marked and not quit_ok:
         run.emit(Notice("Nothing was deleted now: not every message that the source served is safe."))
     again: int | None = None
-    if quit_ok and not is_limited and run.achieved == before and not marked:
+    if quit_ok and not run.is_limited and run.achieved == before and not marked:
         again = yield from fetch_again(run)
         quit_ok = yield from may_quit(run)
-    goes_on = quit_ok and not is_limited and (run.achieved > before or bool(marked) or again is not None)
+    goes_on = quit_ok and not run.is_limited and (run.achieved > before or bool(marked) or again is not None)
     goes_on = goes_on and (again is not None or not (yield from need_not_count(run, listing)))
     yield from _close_source(run, quit=quit_ok, goes_on=goes_on)
     if quit_ok:
@@ -245,8 +245,8 @@ def _look_at_others(run: Run) -> Steps[None]:
                 run.emit(Notice(text, said(error)))
 
 
-def _copy(run: Run, messages: int, known: Sequence[MailboxName]) -> Steps[None]:
-    """Copies so many, and proves. Twins of messages that could only be proved at the end are fetched once more.
+def _copy(run: Run, listing: ListingFacts, known: Sequence[MailboxName]) -> Steps[None]:
+    """Copies what is listed, and proves. Twins of messages that could only be proved at the end are fetched once more.
 
     Nobody else has the maildrop now. What another machine uploaded into a ``known`` mailbox before it let go of the
     maildrop is seen here, by a look behind our login (R1); the other mailboxes were looked at behind it already.
@@ -254,8 +254,8 @@ def _copy(run: Run, messages: int, known: Sequence[MailboxName]) -> Steps[None]:
     look = _scan_all(run, known) if known else None
     while True:
         before = run.achieved
-        transfer, look = Copying(run, look), None
-        open_lanes(run, transfer.pump, transfer.in_flight, messages)
+        transfer, look = Copying(run, look, is_followed=is_followed(run, listing)), None
+        open_lanes(run, transfer.pump, transfer.in_flight, listing.open)
         yield from transfer.steps()
         yield from _settle_books(run)
         if not transfer.deferred:

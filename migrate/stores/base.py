@@ -83,10 +83,11 @@ AHEAD = 16 * 1024 * 1024  # octets that a source may be asked for beyond what is
 class Reachable(Session, Protocol):
     """A session at a server that has work before its login, which locks nothing there."""
 
-    def reach(self) -> None:
+    def reach(self) -> bool:
         """Connects, secures and asks what the server can do: may block, is called first, once and before ``submit``.
 
-        Raises nothing. OpenSource goes on from there where the connection is still good, and else begins anew.
+        Value: whether it came so far. Raises nothing. OpenSource goes on from there where the connection is still
+        good, and else begins anew.
         """
 
 

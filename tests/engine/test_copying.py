@@ -1,48 +1,21 @@
-"""What goes on beside the copying of a session: the destination is searched while the source serves."""
+"""What goes on beside the copying of a session: a look at the destination, and the way to the next session."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
-from migrate.commands import Append, Books, CloseSource, Command, Fetch, ListSource, OpenSource, SearchUids
+from migrate.commands import Append, Command, Fetch, ListSource, OpenSource, SearchUids
+from migrate.engine import copying
 from migrate.errors import Exit, StoreError
 from migrate.events import Reconnecting
-from migrate.state import State
-from tests.sim.world import Clock, World
+from migrate.stores.memory import MemoryReader, MemoryServer
 
+from .slow import DEST, SOURCE, Slow
 from .support import Between, letter
-
-SOURCE, DEST = -1, 0
-
-
-class Slow(Between):
-    """One end does nothing while there is anything else to do."""
-
-    def __init__(self, scratch: Path, messages: list[bytes], slow: int, **server: Any) -> None:
-        super().__init__(scratch, messages, **server)
-        self._slow = slow
-
-    def choice(self, places: Sequence[int]) -> int:
-        """Who takes the next step."""
-        return min(places, key=lambda place: (place == self._slow, place))
-
-    def _drive(self, books: State | Books, engine: Any) -> Exit:
-        world = World(cast(State, books), cast(Any, self._open), Clock(0.0), [], cast(Any, self))
-        playing = world.play(engine)
-        while True:
-            try:
-                next(playing)
-            except StopIteration as end:
-                return cast(Exit, end.value)
-
-    def session(self) -> list[type[Command]]:
-        """What went to either end in the first session of the last run, from the login on."""
-        kinds = [type(command) for command in self.sent]
-        return kinds[kinds.index(OpenSource) : kinds.index(CloseSource)]
 
 
 @pytest.fixture(params=[SOURCE, DEST], ids=["the source is slow", "the destination is slow"])
@@ -107,3 +80,65 @@ def test_a_search_that_breaks_while_the_source_serves_is_made_again_with_all_the
     assert len(slow.all(Reconnecting)) == 1
     assert Append not in slow.session()
     assert slow.stored() == slow.source()
+
+
+# --- the way to the next session ------------------------------------------------------------------
+
+
+def test_the_next_session_is_reached_once_the_last_message_was_asked_for(slow: Slow) -> None:
+    assert slow.migrate() is Exit.OK
+    kinds = [type(step) for step in slow.steps]
+    first, early, _ = slow.reaches()
+    assert first < kinds.index(OpenSource)
+    assert early < kinds.index(Append), "while the destination takes the messages"
+    assert early > kinds.index(ListSource)
+
+
+def test_what_takes_long_to_come_is_not_waited_for_by_a_connection(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copying, "BUDGET", sum(len(letter(number)) for number in range(4)) - 1)
+    assert slow.migrate() is Exit.OK
+    kinds = [type(step) for step in slow.steps]
+    _, late = slow.reaches()
+    assert late > len(kinds) - 1 - kinds[::-1].index(Append), "it goes with the QUIT"
+
+
+@pytest.mark.parametrize(("at_once", "reaches"), [(3, 2), (4, 3)])
+def test_where_each_message_waits_the_next_session_is_reached_only_when_few_are_left(
+    slow: Slow, monkeypatch: pytest.MonkeyPatch, at_once: int, reaches: int
+) -> None:
+    facts = MemoryServer.facts
+    monkeypatch.setattr(MemoryServer, "facts", lambda self: replace(facts(self), lanes=4, batch_count=at_once))
+    slow.policy = replace(slow.policy, lanes=1)
+    assert slow.migrate() is Exit.OK
+    assert len(slow.reaches()) == reaches
+
+
+def a_limit(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow.policy = replace(slow.policy, limit=4)
+
+
+def a_delay_between_logins(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = MemoryReader._facts
+    monkeypatch.setattr(MemoryReader, "_facts", lambda self: replace(facts(self), login_delay_s=60))
+
+
+def nothing_new(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert slow.migrate() is Exit.OK
+
+
+def a_source_that_hides_nothing(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (10, 11):  # the second time it is counted
+        assert slow.migrate() is Exit.OK
+        slow.maildrop.deliver(letter(number))
+    assert slow.migrate() is Exit.OK
+    slow.maildrop.deliver(letter(12))
+
+
+@pytest.mark.parametrize("why", [a_limit, a_delay_between_logins, nothing_new, a_source_that_hides_nothing])
+def test_no_session_is_reached_that_nobody_will_open(
+    why: Callable[[Slow, pytest.MonkeyPatch], None], slow: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    why(slow, monkeypatch)
+    assert slow.migrate() in (Exit.OK, Exit.TEMPORARY)
+    assert len(slow.reaches()) == 1, "beside the opening of the destination"
+    assert [type(step) for step in slow.steps].count(OpenSource) == 1

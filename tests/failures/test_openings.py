@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +24,7 @@ from ..support.embedded.imap import ImapSession
 from ..support.embedded.pop3 import Pop3Session
 from .canary import REAL
 from .conftest import FIVE, MakeEnds, Popferry
-from .servers import Gate, held
+from .servers import Gate, append_held, held
 
 Hung = Iterator[tuple[int, threading.Event]]
 
@@ -160,30 +162,138 @@ def test_a_source_that_hangs_up_before_the_login_is_connected_to_anew(ends: Make
 
 
 def test_a_source_that_takes_one_connection_at_a_time_is_asked_again(ends: MakeEnds, popferry: Popferry) -> None:
-    """The next session is reached while the one before it says goodbye."""
-    is_taken, was_refused = threading.Lock(), threading.Event()
+    """The next session is reached while the one before it is at work, and beside its QUIT if that was in vain."""
+    was_refused, is_back = threading.Event(), threading.Event()
+    served: list[Pop3Session] = []
+    there: list[Pop3Session] = []
 
     class Single(Pop3Session):
         def serve(self) -> None:
-            if not is_taken.acquire(blocking=False):
+            if there:
                 self.send(b"-ERR [SYS/TEMP] too many connections\r\n")
                 was_refused.set()
                 return
-            try:
-                super().serve()
-            finally:
-                is_taken.release()
+            there.append(self)
+            served.append(self)
+            if len(served) == 2:
+                is_back.set()
+            super().serve()
 
         def do_quit(self) -> None:
-            was_refused.wait(10)
-            is_taken.release()
+            assert was_refused.wait(10)
+            there.clear()
+            assert is_back.wait(10), "it is not asked again while it says goodbye"
             super().do_quit()
-            is_taken.acquire()
 
     both = ends(pop3=Single)
     both.deliver(*FIVE)
     ran = popferry.begin_migration(*both.words).wait()
     ran.told(0)
-    assert was_refused.is_set()
+    assert len(served) == 2
     assert "Trying again" not in ran.err
+    both.check_complete(*FIVE)
+
+
+class Watched(Pop3Session):
+    """A source that lets one login in at a time. What it saw stands in the class; ``watched`` makes a new one."""
+
+    greeted: list[Pop3Session]
+    logins: list[Pop3Session]
+    refused: list[Pop3Session]
+    next_is_there: threading.Event
+    has_it: threading.Lock
+
+    def do_capa(self) -> None:
+        super().do_capa()
+        if self.account is None:
+            self.greeted.append(self)
+        if len(self.greeted) == 2:
+            self.next_is_there.set()
+
+    def do_pass(self, *words: str) -> None:
+        if not self.has_it.acquire(blocking=False):
+            self.refused.append(self)
+            self.send(b"-ERR [IN-USE] one at a time\r\n")
+            return
+        self.logins.append(self)
+        super().do_pass(*words)
+
+    def do_quit(self) -> None:
+        self._let_go()
+        super().do_quit()
+
+    def close(self) -> None:
+        self._let_go()
+        super().close()
+
+    def _let_go(self) -> None:
+        if self.logins and self.logins[-1] is self and self.has_it.locked():
+            self.has_it.release()
+
+
+def watched() -> type[Watched]:
+    lists: dict[str, Any] = {"greeted": [], "logins": [], "refused": []}
+    return type("Watched", (Watched,), {**lists, "next_is_there": threading.Event(), "has_it": threading.Lock()})
+
+
+def taking_once(is_there: threading.Event) -> type[ImapSession]:
+    """A destination that takes no message before this has come."""
+
+    class Taking(ImapSession):
+        def do_append(self, tokens: list[bytes]) -> bytes:
+            assert is_there.wait(10), "the next session is not reached while messages are taken"
+            return super().do_append(tokens)
+
+    return Taking
+
+
+def test_the_next_session_is_reached_while_the_destination_takes_the_last_messages(
+    ends: MakeEnds, popferry: Popferry
+) -> None:
+    source = watched()
+    both = ends(pop3=source, imap=taking_once(source.next_is_there))
+    both.deliver(*FIVE)
+    ran = popferry.begin_migration(*both.words).wait()
+    ran.told(0)
+    both.check_complete(*FIVE)
+    assert source.logins == source.greeted, "it was reached once more, or not used"
+    assert len(source.logins) == 2
+    assert not source.refused
+
+
+def test_what_was_reached_is_left_when_the_session_before_it_breaks(ends: MakeEnds, popferry: Popferry) -> None:
+    """What broke the one may have broken the other, and nobody would know before the login has timed out."""
+    source = watched()
+
+    class Breaking(source):  # type: ignore[misc, valid-type]
+        def do_retr(self, number: str) -> None:
+            if number == "5" and len(self.logins) == 1:
+                assert self.next_is_there.wait(10)
+                self.is_done = True
+                return
+            super().do_retr(number)
+
+    both = ends(pop3=Breaking)
+    both.deliver(*FIVE)
+    ran = popferry.begin_migration(*both.words).wait()
+    ran.told(0, "Trying again")
+    both.check_complete(*FIVE)
+    assert [one for one in source.greeted if one not in source.logins] == source.greeted[1:2]
+    assert len(source.logins) == 3
+    assert not source.refused
+
+
+def test_a_stop_leaves_what_was_reached(ends: MakeEnds, popferry: Popferry) -> None:
+    source, gate = watched(), Gate()
+    both = ends(pop3=source, imap=append_held(gate))
+    both.deliver(*FIVE)
+    running = popferry.begin_migration(*both.words)
+    gate.wait()
+    assert source.next_is_there.wait(10)
+    running.send(signal.SIGINT)
+    running.has_said("Stopping")
+    gate.open()
+    running.wait().told(130)
+    assert len(source.logins) == 1
+    popferry.migrate(*both.words).told(0)
     both.check_complete(*FIVE)

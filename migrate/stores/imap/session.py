@@ -150,7 +150,7 @@ class ImapSession:
         return [Outcome(command, job.value, job.error) for command in commands]
 
     # Opening and closing -------------------------------------------------------------------
-    def reach(self) -> None:
+    def reach(self) -> bool:
         """Does ahead, blocking, what opening does before the login. Raises nothing (stores.base.Reachable)."""
         began_s = self._clock()
         try:
@@ -160,6 +160,7 @@ class ImapSession:
                 self._hang_up()
             else:
                 self._break(error)
+        return self._greeted is not None
 
     def _open(self) -> Account:
         if self._account is not None:

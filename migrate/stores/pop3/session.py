@@ -169,7 +169,7 @@ class Pop3Reader:
             case _:
                 return leave()
 
-    def reach(self) -> None:
+    def reach(self) -> bool:
         """Does ahead, blocking, what OpenSource does before the login. Raises nothing (stores.base.Reachable)."""
         began_s = self._clock()
         try:
@@ -179,6 +179,7 @@ class Pop3Reader:
                 self._hang_up()
             else:
                 self._break(error)
+        return self._greeted is not None
 
     def _open(self, command: OpenSource) -> Steps:
         """Connects and logs in, blocking. Value: SourceFacts."""
