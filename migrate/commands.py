@@ -111,6 +111,7 @@ class OpenDest(Command):
 
     lane: int
     asks_separator: bool = False
+    mailbox: MailboxName | None = None  # is appended to first: selected too, where that keeps others waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +131,7 @@ class DestFacts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenMailbox(Command):
-    """Selects a mailbox on a lane, creating it first when asked. Value: MailboxStatus,
-    or None when it does not exist and ``create`` is False."""
+    """Selects a mailbox on a lane, which ``create`` makes first. Value: MailboxStatus, None when it does not exist."""
 
     lane: int
     mailbox: MailboxName

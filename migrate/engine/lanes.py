@@ -33,5 +33,6 @@ def open_lanes(run: Run, pump: Pump, in_flight: dict[int, int], messages: int) -
             why = refusals[0]
             run.emit(Notice(f"Going on with {len(run.lanes)} of {wanted} connections: {why.what}.", said(why)))
 
+    mailbox = None if run.policy.keeps_mailboxes else run.policy.mailbox
     for lane in sorted(opening):
-        pump.start(OpenDest(lane), lambda outcome, lane=lane: opened(lane, outcome))  # type: ignore[misc]
+        pump.start(OpenDest(lane, mailbox=mailbox), lambda outcome, lane=lane: opened(lane, outcome))  # type: ignore[misc]

@@ -340,6 +340,18 @@ class AppenderContract:
     def test_the_facts_tell_whether_appends_say_where(self, dest: DestHarness, facts: DestFacts) -> None:
         assert facts.has_uids == dest.has_uids
 
+    @pytest.mark.parametrize("mailbox", [INBOX, FOLDER], ids=str)
+    def test_it_is_opened_for_a_mailbox_whether_that_is_there_or_not(
+        self, dest: DestHarness, appender: Session, tmp_path: Path, mailbox: MailboxName
+    ) -> None:
+        facts: DestFacts = value(appender, OpenDest(LANE, mailbox=mailbox))
+        assert facts.has_uids == dest.has_uids
+        value(appender, OpenMailbox(LANE, INBOX, create=True))
+        (octets,) = generate(1, 1, odd=0)
+        value(appender, Append(LANE, INBOX, (letter(octets, tmp_path),)))
+        assert [kept.octets for kept in dest.held(INBOX)] == [octets]
+        assert value(appender, OpenMailbox(LANE, FOLDER, create=False)) is None
+
     def test_a_missing_mailbox_is_none_and_not_made(
         self, dest: DestHarness, appender: Session, facts: DestFacts
     ) -> None:

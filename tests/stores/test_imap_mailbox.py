@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from unittest.mock import ANY
+
 import pytest
 
-from migrate.commands import MailboxStatus, OpenDest, OpenMailbox, Outcome
+from migrate.commands import Append, MailboxStatus, OpenDest, OpenMailbox, Outcome
 from migrate.errors import Cause, MailboxError, MigrateError, StoreError
 from migrate.model import INBOX, MailboxName
 from tests.fakes.imap_script import play
@@ -304,3 +306,27 @@ def test_without_uidplus_a_mailbox_is_read_only_once_its_flags_are_known() -> No
 def test_a_server_that_knows_no_examine_keeps_its_mailbox_selected() -> None:
     refused = 'C: EXAMINE "INBOX"\nS: $t BAD what\n'
     assert without_uidplus(select("INBOX") + refused + select("INBOX")).value.uidnext == 1
+
+
+def test_the_mailbox_that_is_appended_to_first_is_selected_with_the_opening() -> None:
+    """Its turns are taken in a thread then; in front of an Append, all connections would wait for it."""
+    rig = Rig(LOGIN % "NAMESPACE" + namespace("") + listed("Sent") + select("Sent"))
+    sent = MailboxName(("Sent",))
+    (opened,) = play(rig.session, OpenDest(0, mailbox=sent))
+    assert opened.error is None
+    assert rig.script.left == []
+    assert play(rig.session, Append(0, sent, ())) == [Outcome(ANY, ())]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [missing("Sent"), listed("Sent") + 'C: SELECT "Sent"\nS: $t NO it cannot be\n'],
+    ids=["missing", "refused"],
+)
+def test_one_that_cannot_be_selected_is_told_by_whoever_appends_to_it(answer: str) -> None:
+    rig = Rig(LOGIN % "NAMESPACE" + namespace("") + answer * 2)
+    sent = MailboxName(("Sent",))
+    opened, appended = play(rig.session, OpenDest(0, mailbox=sent), Append(0, sent, ()))
+    assert opened.error is None
+    assert isinstance(appended.error, MailboxError)
+    assert rig.script.left == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -61,7 +62,7 @@ class ImapAppender(ImapSession):
     def _begin(self, command: Command) -> Job | None:
         match command:
             case OpenDest():
-                self._outcomes.append(Outcome(command, self._open_dest(asks_separator=command.asks_separator)))
+                self._outcomes.append(Outcome(command, self._open_dest(command)))
                 return None
             case CloseDest():
                 self._log_out()
@@ -87,11 +88,15 @@ class ImapAppender(ImapSession):
             case _:
                 raise TypeError(f"{type(self).__name__} does not know {type(command).__name__}")
 
-    def _open_dest(self, *, asks_separator: bool) -> DestFacts:
+    def _open_dest(self, command: OpenDest) -> DestFacts:
         facts = self._open().facts
         assert self._mailboxes is not None
+        if command.mailbox is not None:
+            # The other connections have to wait where it is selected in front of an Append.
+            with suppress(MailboxError):  # which that Append will tell
+                self._select(command.mailbox, create=False)
         # A round trip, which a run into one folder that a person has named does without.
-        return replace(facts, separator=self._mailboxes.separator()) if asks_separator else facts
+        return replace(facts, separator=self._mailboxes.separator()) if command.asks_separator else facts
 
     # Selecting -----------------------------------------------------------------------------
     def _select(self, mailbox: MailboxName, *, create: bool) -> MailboxStatus | None:
