@@ -1,8 +1,8 @@
-"""The other connections to the destination: they are opened while the first one works already."""
+"""The other connections to the destination: opened while the first one works already, they share what is left."""
 
 from __future__ import annotations
 
-from ..commands import CloseDest, OpenDest, Outcome
+from ..commands import CloseDest, DestFacts, OpenDest, Outcome
 from ..errors import StoreError
 from ..events import Notice
 from .pump import Pump
@@ -36,3 +36,13 @@ def open_lanes(run: Run, pump: Pump, in_flight: dict[int, int], messages: int) -
     mailbox = None if run.policy.keeps_mailboxes else run.policy.mailbox
     for lane in sorted(opening):
         pump.start(OpenDest(lane, mailbox=mailbox), lambda outcome, lane=lane: opened(lane, outcome))  # type: ignore[misc]
+
+
+def fair_share(facts: DestFacts, lanes: int, left: int) -> int:
+    """How many of the last ``left`` messages go next as a batch, so that no connection has much to do at the end alone.
+
+    Where messages keep a connection waiting; elsewhere a batch is as large as it may be.
+    """
+    if lanes == 1 or facts.lanes == 1:
+        return facts.batch_count
+    return min(facts.batch_count, -(-left // (lanes * facts.in_flight)))

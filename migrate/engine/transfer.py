@@ -16,13 +16,14 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from ..commands import Append, Ask, Candidate, Command, Commit, Fetch, Letter, Outcome
+from ..commands import Append, Ask, Candidate, Command, Commit, DestFacts, Fetch, Letter, Outcome
 from ..errors import MessageError, MigrateError
 from ..events import Copied, Fetched, Notice, SetAside
 from ..model import MEMORY_LIMIT, AppendUid, Checkpoint, MailboxName, Message, Stage, Work
 from ..rules.place import place
 from . import cases
 from .cases import DONE, LOOK_AGAIN, UPLOAD, Case, CaseSteps, Decision
+from .lanes import fair_share
 from .proof import Prover
 from .pump import Pump
 from .refused import look_after_refusal
@@ -314,17 +315,17 @@ class Transfer:
             # A batch that is not full goes only when it would otherwise wait for nothing.
             if self.in_flight[lane] >= facts.in_flight or not (is_full or self.is_idle or not self.in_flight[lane]):
                 return
-            self._intend(lane, self._take_batch())
+            self._intend(lane, self._take_batch(facts))
 
-    def _take_batch(self) -> list[Case]:
-        assert self.run.dest is not None
+    def _take_batch(self, facts: DestFacts) -> list[Case]:
+        most = fair_share(facts, len(self.in_flight), len(self.ready)) if self.is_idle else facts.batch_count
         batch = [self.ready.popleft()]
         octets = batch[0].message.octets
-        while self.ready and len(batch) < self.run.dest.batch_count:
+        while self.ready and len(batch) < most:
             case = self.ready[0]
             if case.placement.mailbox != batch[0].placement.mailbox:
                 break
-            if octets + case.message.octets > self.run.dest.batch_octets:
+            if octets + case.message.octets > facts.batch_octets:
                 break
             octets += case.message.octets
             batch.append(self.ready.popleft())
