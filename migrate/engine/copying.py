@@ -7,8 +7,11 @@ as soon as the last message has been asked for. It locks nothing.
 
 from __future__ import annotations
 
-from ..commands import Outcome, ReachSource
+from dataclasses import replace
+
+from ..commands import DestFacts, Outcome, ReachSource
 from ..model import Work
+from .cases import Case
 from .run import BUDGET, Run, Steps
 from .transfer import Transfer
 
@@ -24,6 +27,7 @@ class Copying(Transfer):
         super().__init__(run)
         self._look = look
         self._is_followed = is_followed
+        self._has_sent = False
 
     def _got_work(self, outcome: Outcome) -> None:
         super()._got_work(outcome)
@@ -49,3 +53,10 @@ class Copying(Transfer):
 
     def _has_looked(self) -> None:
         self.is_looking_up = False
+
+    def _take_batch(self, facts: DestFacts) -> list[Case]:
+        # The first message of a run goes alone: only a destination that has taken something is waited for where it asks
+        # us to slow down, and a batch that it breaks off does not tell what it took.
+        goes_alone = not self._has_sent and not self.run.progress
+        self._has_sent = True
+        return super()._take_batch(replace(facts, batch_count=1) if goes_alone else facts)

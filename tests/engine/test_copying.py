@@ -10,7 +10,7 @@ import pytest
 
 from migrate.commands import Append, Command, Fetch, ListSource, OpenSource, SearchUids
 from migrate.engine import copying
-from migrate.errors import Exit, StoreError
+from migrate.errors import Exit, Retry, StoreError
 from migrate.events import Reconnecting
 from migrate.stores.memory import MemoryReader, MemoryServer
 
@@ -142,3 +142,22 @@ def test_no_session_is_reached_that_nobody_will_open(
     assert slow.migrate() in (Exit.OK, Exit.TEMPORARY)
     assert len(slow.reaches()) == 1, "beside the opening of the destination"
     assert [type(step) for step in slow.steps].count(OpenSource) == 1
+
+
+# --- the first message -----------------------------------------------------------------------------
+
+
+def test_a_destination_that_asks_to_slow_down_behind_the_first_message_is_waited_for(slow: Slow) -> None:
+    """A batch that it breaks off does not tell what it took: so the first message goes alone."""
+
+    def ask_for_a_pause(command: Command) -> None:
+        if isinstance(command, Append) and slow.appended() > 1:
+            slow.on_command = lambda command: None
+            raise StoreError("it asks to slow down", retry=Retry.LATER)
+
+    slow.on_command = ask_for_a_pause
+    assert slow.migrate() is Exit.OK
+    assert len(slow.all(Reconnecting)) == 1
+    assert slow.stored() == slow.source()
+    assert slow.migrate() is Exit.OK
+    assert slow.appended() == 0

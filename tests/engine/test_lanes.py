@@ -57,7 +57,7 @@ def test_batches_become_smaller_when_nothing_more_comes(waiting: Between) -> Non
 def test_one_connection_alone_is_given_full_batches_to_the_end(waiting: Between) -> None:
     assert waiting.migrate(lanes=1) is Exit.OK
     sizes = [len(command.letters) for command in waiting.sent if isinstance(command, Append)]
-    assert sizes == [*[8] * 7, 4]
+    assert sizes == [1, *[8] * 7, 3]  # the first goes alone
 
 
 def test_the_other_connections_are_opened_for_the_folder(waiting: Between) -> None:
