@@ -162,33 +162,62 @@ def test_a_source_that_hangs_up_before_the_login_is_connected_to_anew(ends: Make
 
 
 def test_a_source_that_takes_one_connection_at_a_time_is_asked_again(ends: MakeEnds, popferry: Popferry) -> None:
-    """The next session is reached while the one before it is at work, and beside its QUIT if that was in vain."""
-    was_refused, is_back = threading.Event(), threading.Event()
-    served: list[Pop3Session] = []
-    there: list[Pop3Session] = []
+    """The next session is reached while the one before it is still there."""
+    is_taken, was_refused = threading.Lock(), threading.Event()
 
     class Single(Pop3Session):
         def serve(self) -> None:
-            if there:
+            if not is_taken.acquire(blocking=False):
                 self.send(b"-ERR [SYS/TEMP] too many connections\r\n")
                 was_refused.set()
                 return
-            there.append(self)
+            try:
+                super().serve()
+            finally:
+                is_taken.release()
+
+        def do_quit(self) -> None:
+            was_refused.wait(10)
+            is_taken.release()
+            super().do_quit()
+            is_taken.acquire()
+
+    both = ends(pop3=Single)
+    both.deliver(*FIVE)
+    ran = popferry.begin_migration(*both.words).wait()
+    ran.told(0)
+    assert was_refused.is_set()
+    assert "Trying again" not in ran.err
+    both.check_complete(*FIVE)
+
+
+def test_a_source_that_refuses_a_second_connection_is_asked_again_beside_the_quit(
+    ends: MakeEnds, popferry: Popferry
+) -> None:
+    served: list[Pop3Session] = []
+    refused: list[Pop3Session] = []
+    is_back = threading.Event()
+
+    class Refusing(Pop3Session):
+        def serve(self) -> None:
+            if served and not refused:
+                refused.append(self)
+                self.send(b"-ERR [SYS/TEMP] too many connections\r\n")
+                return
             served.append(self)
             if len(served) == 2:
                 is_back.set()
             super().serve()
 
         def do_quit(self) -> None:
-            assert was_refused.wait(10)
-            there.clear()
-            assert is_back.wait(10), "it is not asked again while it says goodbye"
+            assert is_back.wait(10), "it is not asked again"
             super().do_quit()
 
-    both = ends(pop3=Single)
+    both = ends(pop3=Refusing)
     both.deliver(*FIVE)
     ran = popferry.begin_migration(*both.words).wait()
     ran.told(0)
+    assert len(refused) == 1
     assert len(served) == 2
     assert "Trying again" not in ran.err
     both.check_complete(*FIVE)
