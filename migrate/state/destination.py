@@ -26,7 +26,7 @@ _UNDER_WAY = quoted(Stage.INTENDED, Stage.APPENDED)
 _THERE_BEFORE = f"(stage = '{Stage.DUPLICATE.value}' AND twin IS NULL)"
 _NOT_SAFE = quoted(Stage.LISTED, Stage.INTENDED, Stage.APPENDED, Stage.SET_ASIDE)
 _NO_CANDIDATES = quoted(Stage.LISTED, Stage.GONE)
-LOOKUP_CHUNK = 500  # indexes asked for in one statement
+LOOKUP_CHUNK = 128  # indexes asked for in one statement; a power of two
 
 
 class Destination:
@@ -198,7 +198,10 @@ class Destination:
 
     def _known(self, number: int | None, indexes: Sequence[bytes]) -> set[bytes]:
         """Those that anything goes by. Of a first migration that is next to none: one question instead of hundreds."""
-        marks = ", ".join("?" * len(indexes))
+        # Some are asked for twice, so that there are a few such statements and not one of each length: they are kept.
+        places = 1 << (len(indexes) - 1).bit_length()
+        indexes = [*indexes, *indexes[: places - len(indexes)]]
+        marks = ", ".join("?" * places)
         sql = f"SELECT idx FROM message WHERE idx IN ({marks})"
         if number is None:
             return {idx for (idx,) in self._db.ask(sql, indexes)}

@@ -244,8 +244,8 @@ def settle(connection: sqlite3.Connection, *, temp_store: str = "FILE") -> None:
         "cell_size_check = ON",
         "trusted_schema = OFF",
         f"temp_store = {temp_store}",  # FILE: a listing of a million messages does not stay in memory
-        "cache_size = -8000",
-        "temp.cache_size = -4000",
+        "cache_size = -500",
+        "temp.cache_size = -250",
         "journal_size_limit = 16777216",
     ):
         connection.execute(f"PRAGMA {pragma}")

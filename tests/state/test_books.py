@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -329,6 +331,25 @@ def test_candidates_are_rows_first_then_what_nobody_claims() -> None:
         ]
     }
     assert state.lookup(ARCHIVE, [index]) == {}
+
+
+def test_many_indexes_are_looked_up_by_few_statements(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = listed(1)
+    copy_all(state, (state.row(1), mail("a")))
+    index = fingerprint(mail("a")).key.index
+    statements: set[str] = set()
+    ask = state.database.ask
+
+    def watched(sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        if sql.startswith("SELECT idx"):
+            statements.add(sql)
+        return ask(sql, values)
+
+    monkeypatch.setattr(state.database, "ask", watched)
+    for count in range(300):
+        others = [b"%016d" % number for number in range(count)]
+        assert list(state.lookup(INBOX, [*others, index])) == [index]
+    assert len(statements) <= 8  # each is kept prepared
 
 
 def test_rows_without_a_mailbox_are_candidates_and_listed_ones_are_not() -> None:
