@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, quote_plus
 
-MEMORY_LIMIT = 8 * 1024 * 1024  # octets of one message held in memory; a larger one goes through a file
+MEMORY_LIMIT = 2 * 1024 * 1024  # octets of one message held in memory; a larger one goes through a file
 BLOCK = 256 * 1024  # octets read from a temporary file at a time
 
 

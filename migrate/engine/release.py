@@ -23,7 +23,7 @@ from .verdict import settled_digester
 
 CHUNK = 100  # messages that pass the gates together
 ALWAYS = 2**62  # later than every clock
-FETCH_CHUNK = 8  # messages fetched again at once: each is held in memory up to 8 MiB only while compared
+FETCH_CHUNK = 8  # messages fetched again at once: each is held in memory up to 2 MiB only while compared
 
 
 def release(run: Run) -> Steps[array[int]]:

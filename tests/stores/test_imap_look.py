@@ -6,7 +6,7 @@ import pytest
 
 from migrate.commands import FetchHeaders, Outcome, ReadBack, Served
 from migrate.errors import Cause, StoreError
-from migrate.model import INBOX
+from migrate.model import INBOX, MEMORY_LIMIT
 from migrate.stores.imap import look
 from tests.fakes.imap_script import play
 
@@ -283,6 +283,14 @@ class TestWindows:
     def test_a_server_that_knows_no_windows_is_taken_at_its_word(self) -> None:
         (a, one), (b, two) = window("a", 0, "abcdefg", "BODY[]"), window("b", 4, "abcdefg", "BODY[]")
         assert large(7, a, b, one, two) == {1: print_of(b"abcdefg")}
+
+    def test_a_body_that_comes_whole_may_be_larger_than_what_a_run_holds_of_it(self) -> None:
+        size = MEMORY_LIMIT + 1
+        (a, one), *rest = [
+            window(name, 4 * at, "x" * size if at == 0 else None, "BODY[]") for at, name in enumerate("abcd")
+        ]
+        asked, answers = zip(*rest, strict=True)
+        assert large(size, a, *asked, one, *answers) == {1: print_of(b"x" * size)}
 
     def test_more_than_was_asked_for_is_an_error(self) -> None:
         (a, one), (b, _) = window("a", 0, "abcde"), window("b", 4, "")

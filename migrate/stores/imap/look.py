@@ -15,7 +15,7 @@ from typing import Any
 
 from ...commands import Digest, FetchHeaders, Served
 from ...errors import MigrateError
-from ...model import HEADER_LIMIT, MEMORY_LIMIT
+from ...model import HEADER_LIMIT
 from ...wire.imap import Fetched, Section, Tagged, broken, uid_chunks, uid_set
 from ...wire.imap.reader import LITERAL_LIMIT
 from .lane import Lane
@@ -28,6 +28,7 @@ FIRST = WINDOW // FEW_UIDS  # octets of each
 IN_FLIGHT = 4  # FETCH commands of one job under way
 
 BODY_UIDS = 100
+BODY_LIMIT = 8 * 1024 * 1024  # of a literal: a size that was said is a hint, and some servers know no windows
 EXCESS = 16 * 1024 * 1024  # octets beyond the announced size before we stop believing the server
 
 Take = Callable[[Fetched], bool]  # says whether the data was for it
@@ -158,7 +159,7 @@ class ReadBackJob(_FetchJob):
         self._ask_bodies([uid for uid in uids if uid in self._sizes])
         unsized = [uid for uid in uids if uid not in self._sizes]
         if self.looks_ahead and 0 < len(unsized) <= FEW_UIDS and not self._has_asked_again:
-            self._fetch(unsized, self.sizes + b" BODY.PEEK[]<0.%d>" % FIRST, self._take_first, MEMORY_LIMIT)
+            self._fetch(unsized, self.sizes + b" BODY.PEEK[]<0.%d>" % FIRST, self._take_first, BODY_LIMIT)
             return
         for chunk in uid_chunks(unsized, CHUNK_UIDS):
             self._fetch(chunk, self.sizes, self._take_size, LITERAL_LIMIT)
@@ -190,7 +191,7 @@ class ReadBackJob(_FetchJob):
             if octets > WINDOW:
                 self._waiting.append(self._windows(group[0], octets))
             else:
-                self._fetch(group, b"UID BODY.PEEK[]", self._take_body, MEMORY_LIMIT)
+                self._fetch(group, b"UID BODY.PEEK[]", self._take_body, BODY_LIMIT)
 
     def _take_body(self, fetched: Fetched) -> bool:
         body = _body(fetched, 0)
@@ -286,7 +287,7 @@ class _Windows:
             window.body = body
             return True
 
-        ask_fetch(self._lane, line, lambda answer: self._end(window, answer), take, MEMORY_LIMIT)
+        ask_fetch(self._lane, line, lambda answer: self._end(window, answer), take, BODY_LIMIT)
 
     def _end(self, window: _Window, answer: Tagged) -> None:
         if answer.status != b"OK":

@@ -14,11 +14,11 @@ from typing import Any
 
 from ...commands import CloseSource, Command, Digest, Fetch, ListSource, OpenSource, Outcome, SourceFacts
 from ...errors import Cause, MailboxError, MessageError, MigrateError, Retry, StoreError
-from ...model import MEMORY_LIMIT, DateSource, Flags, InternalDate, MessageRef, is_keyword
+from ...model import DateSource, Flags, InternalDate, MessageRef, is_keyword
 from ...wire.imap import Data, Fetched, Tagged
 from ..base import AHEAD, Collector
 from .lane import Lane
-from .look import BODY_UIDS, WINDOW, ReadBackJob, groups
+from .look import BODY_LIMIT, BODY_UIDS, WINDOW, ReadBackJob, groups
 from .mailbox import Folder
 from .session import ImapSession
 from .upload import Job
@@ -305,7 +305,7 @@ class FetchJob(ReadBackJob):
     def _ask(self, uids: Sequence[int]) -> None:
         small = [uid for uid in uids if self._is_small(uid)]
         for group, _ in groups((uid, self._listed[uid] or 0) for uid in small):
-            self._fetch(group, self.sizes + b" BODY.PEEK[]", self._take_all, MEMORY_LIMIT)
+            self._fetch(group, self.sizes + b" BODY.PEEK[]", self._take_all, BODY_LIMIT)
         super()._ask([uid for uid in uids if uid not in small])
 
     def _is_small(self, uid: int) -> bool:
