@@ -51,6 +51,7 @@ _PLACEHOLDERS = frozenset(
     b" n/a na empty no-message-id message-id".split(b" ")
 )
 
+_STEP = 256 * 1024  # octets of a long message that are digested at a time
 _EMPTY_LINE = re.compile(rb"\r*\n")
 _HEADER_END = re.compile(rb"\n\r*\n")
 # What is folded onto a line. A line of white space is not: some programs take it for the end of the header.
@@ -226,8 +227,12 @@ class Digester:
         self._blocks.append(block)
         self._held += len(block)
         if self._held > HEADER_LIMIT:
-            self._stream = _Stream(b"".join(self._blocks))
-            self._blocks.clear()
+            blocks, self._blocks = self._blocks, []
+            if not _HEADER_END.search(blocks[0]):
+                blocks = [b"".join(blocks)]
+            self._stream = _Stream(blocks[0])
+            for later in blocks[1:]:
+                self._stream.update(later)
 
     def finish(self) -> Fingerprint:
         if self._stream is not None:
@@ -296,7 +301,7 @@ class _Stream:
     """The digests of a message too long to be held; they equal those of ``_whole``."""
 
     def __init__(self, beginning: bytes) -> None:
-        """``beginning`` holds the whole header: it is longer than HEADER_LIMIT."""
+        """``beginning`` holds the whole header: the line that ends it, or more than HEADER_LIMIT."""
         end, start = _bounds(beginning)
         header = beginning[:end]
         may_hide = _CR_INSIDE.search(header) is not None
@@ -321,6 +326,11 @@ class _Stream:
         self.update(beginning[start:])
 
     def update(self, block: bytes) -> None:
+        # In steps: each of the forms of a block is as long as the block.
+        for at in range(0, len(block), _STEP):
+            self._take(block[at : at + _STEP])
+
+    def _take(self, block: bytes) -> None:
         canonical = _canonical(block)
         expanded = _with_crlf(canonical)
         self._count(block, expanded)

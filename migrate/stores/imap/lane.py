@@ -253,6 +253,7 @@ class Lane:
                 # Data that nobody wants is normal: EXISTS, RECENT, EXPUNGE, flags changed elsewhere.
                 if any(listener.on_data(event) for listener in self._listeners if listener.on_data):
                     self._noise = 0
+                self._fetched = None  # a window of a body may be in it
             case Status(status=b"BYE"):
                 raise said_goodbye(event)
             case Status(code=b"ALERT"):
