@@ -97,7 +97,7 @@ def run_job(
         files = None if job.dest.path is None else _Files(job, is_dry=job.policy.dry_run, floors=state.highest_uids())
         held = Held()
         opener = _opener(job, source_secret, dest_secret, spill_dir, trace, files, lambda: held.is_full)
-        code = _driver(job, state, opener, stop, emit).run(walk(job.policy, emit, forbid, held))
+        code = _driver(job, state, opener, stop, emit, held).run(walk(job.policy, emit, forbid, held))
         # From mail that is read where it stands a person may delete, as from a server.
         grows = job.dest.protocol is Wire.MBOX or job.is_backup
         is_done = not job.policy.dry_run and code in (Exit.OK, Exit.SET_ASIDE, Exit.TEMPORARY)
@@ -109,8 +109,10 @@ def run_job(
     return code
 
 
-def _driver(job: JobLike, books: Books, opener: Opener, stop: Stop, emit: Callable[[Event], None]) -> Driver:
-    return Driver(books, opener, stop, emit, can_reach=job.source.path is None)
+def _driver(
+    job: JobLike, books: Books, opener: Opener, stop: Stop, emit: Callable[[Event], None], held: Held | None = None
+) -> Driver:
+    return Driver(books, opener, stop, emit, can_reach=job.source.path is None, held=held)
 
 
 def _path_of(place: Endpoint) -> Path:

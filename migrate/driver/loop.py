@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import cast
 
 from ..commands import (
+    Append,
     Ask,
     Books,
     CloseDest,
@@ -22,9 +23,10 @@ from ..commands import (
     OpenSource,
     Outcome,
     ReachSource,
+    SearchUids,
     Wait,
 )
-from ..engine.run import Steps
+from ..engine.run import Held, Steps
 from ..errors import Exit, StoreError
 from ..events import Event, Notice
 from ..model import display
@@ -50,17 +52,19 @@ class Driver:
         emit: Callable[[Event], None],
         *,
         can_reach: bool = False,
+        held: Held | None = None,
     ) -> None:
-        """``can_reach``: the sessions at the source are Reachable."""
+        """``can_reach``: the sessions at the source are Reachable. ``held`` hears how quick answers are."""
         self._opener = opener
         self._can_reach = can_reach
+        self._held = held or Held()
         self._emit = emit
         self._stop = stop
         self._ended: deque[Outcome] = deque()
         self._sessions: dict[int, Session] = {}  # -1 is the source, others are lanes
         self._openings: dict[int, Opening] = {}  # sessions that are not touched yet
         self._reaching: Reaching | None = None
-        self._owed: dict[int, dict[Command, None]] = {}
+        self._owed: dict[int, dict[Command, float]] = {}  # since when, for ``Held.note_answer``
         self._timers: list[tuple[float, Command]] = []
         self._wake_in, self._wake_out = os.pipe()
         os.set_blocking(self._wake_in, False)
@@ -121,7 +125,7 @@ class Driver:
             error = None if is_close else self._with_end(place, StoreError("the connection is closed"))
             self._ended.append(Outcome(command, error=error))
             return
-        self._owed[place][command] = None
+        self._owed[place][command] = time.monotonic() if isinstance(command, Append | SearchUids) else 0.0
         if place in self._openings:
             self._openings[place].later.append(command)
         else:
@@ -136,7 +140,7 @@ class Driver:
                 reaching.leave()
                 reaching = None
         session = self._sessions[place] = self._opener(command) if reaching is None else reaching.session
-        self._owed[place] = {command: None}
+        self._owed[place] = {command: 0.0}
         opening = self._openings[place] = Opening(session, command, self._wake_out, reaching)
         opening.start()
 
@@ -210,7 +214,9 @@ class Driver:
 
     def _end(self, place: int, outcome: Outcome) -> None:
         assert outcome.command is not None
-        self._owed[place].pop(outcome.command, None)
+        since = self._owed[place].pop(outcome.command, 0.0)
+        if since and outcome.error is None:
+            self._held.note_answer(time.monotonic() - since)
         if isinstance(outcome.error, StoreError):
             self._with_end(place, outcome.error)
         self._ended.append(outcome)

@@ -25,6 +25,8 @@ from ..model import Checkpoint, MailboxName, Policy, display
 DAY_S = 86400
 FEW = 100  # messages on one connection
 BUDGET = 6 * 1024 * 1024  # octets held until the destination has them
+NEAR = 2 * 1024 * 1024  # held at least; more where an answer is long on its way:
+AHEAD_PER_S = 40 * 1024 * 1024  # as many as can be sent by then
 
 T = TypeVar("T")
 
@@ -38,13 +40,21 @@ class Stopped(Exception):
 
 @dataclass(slots=True)
 class Held:
-    """Octets of messages that a run holds in memory: where it is full, no more is taken in from the source."""
+    """Octets of messages that a run holds in memory: where it is full, no more is taken in from the source.
+
+    ``answer_s``: how long the destination takes at least to answer.
+    """
 
     octets: int = 0
+    answer_s: float = 0.0
 
     @property
     def is_full(self) -> bool:
-        return self.octets >= BUDGET
+        return self.octets >= min(BUDGET, NEAR + self.answer_s * AHEAD_PER_S)
+
+    def note_answer(self, seconds: float) -> None:
+        """An Append or SearchUids was answered after so long."""
+        self.answer_s = min(self.answer_s or seconds, seconds)
 
 
 @dataclass(slots=True)

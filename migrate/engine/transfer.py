@@ -36,7 +36,7 @@ NO_FOLDER = (
     "It stays at the source. Make the folder by hand at the destination and run the same command again; "
     "or name it alone in SOURCE, and another folder in DEST."
 )
-WORK_CHUNK = 1024  # work items asked of the books at once
+WORK_CHUNK = 512  # work items asked of the books at once
 GUESS = 64 * 1024  # octets assumed for a message whose size the source did not list
 
 

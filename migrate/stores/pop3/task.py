@@ -27,6 +27,8 @@ _SPARE_LINES = 1000  # that a listing may have beyond STAT's number before it co
 class Task:
     """A command and its steps. ``command`` is None for what the session does on its own account."""
 
+    __slots__ = ("_steps", "command", "outcome")
+
     def __init__(self, command: Command | None, steps: Steps) -> None:
         self.command = command
         self.outcome: Outcome | None = None
