@@ -12,7 +12,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .commands import Tally
+from .books import Tally
 
 
 @dataclass(frozen=True, slots=True)

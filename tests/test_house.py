@@ -21,8 +21,9 @@ LINES_AT_MOST = 450
 ROOMS: list[tuple[str, str]] = [
     ("model", "errors"),
     ("errors", ""),
-    ("commands", "model errors"),
-    ("events", "model errors commands"),
+    ("books", "model errors"),
+    ("commands", "model errors books"),
+    ("events", "model errors books"),
     ("recount", "model errors"),
     ("wire", ". model errors"),
     ("rules", ". model errors wire.header"),
@@ -41,11 +42,11 @@ ROOMS: list[tuple[str, str]] = [
         "+ model errors commands wire stores.base stores.net stores.disk stores.record stores.lock stores.lost"
         " stores.local stores.zstd stores.dirnames",
     ),
-    ("state", ". model errors commands recount"),
-    ("engine", ". model errors events commands recount rules"),
+    ("state", ". model errors books commands recount"),
+    ("engine", ". model errors events books commands recount rules"),
     (
         "driver",
-        ". model errors events commands recount engine stores state rules.dedupe",
+        ". model errors events books commands recount engine stores state rules.dedupe",
     ),  # hands the digester to the stores
     ("config", ". model errors"),
     ("cli", "*"),
@@ -89,7 +90,7 @@ GUARDED: dict[str, str] = {
 }
 
 # The pure rooms know no file, no clock, no chance, no environment and no log.
-PURE = ("wire", "rules", "model", "errors", "events", "commands", "recount", "engine")
+PURE = ("wire", "rules", "model", "errors", "events", "books", "commands", "recount", "engine")
 IMPURE = ("time", "os", "random", "logging", "secrets", "tempfile", "io", "shutil", "glob", "uuid", "sys")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..commands import Tally
+from ..books import Tally
 from ..config import Job
 from ..errors import Exit, UsageError
 from ..events import Checked, Damaged, Event, StoredAgain

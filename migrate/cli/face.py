@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..commands import Tally
+from ..books import Tally
 from ..errors import Exit, MigrateError
 from ..events import (
     Connected,

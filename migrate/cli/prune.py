@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from ..commands import Tally
+from ..books import Tally
 from ..config import STATE_IN_BACKUP, Job
 from ..errors import Exit, UsageError
 from ..events import Event, Prunable, Pruned, Spared

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..commands import Tally
+from ..books import Tally
 from ..errors import Exit
 from ..model import display
 from . import report, texts

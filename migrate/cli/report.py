@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..commands import Tally
+from ..books import Tally
 from ..errors import Exit, MigrateError, StoreError
 from ..events import Checked, Pruned, Recounted, SetAside, WouldDo
 from ..model import display

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..commands import Tally
+from ..books import Tally
 from ..errors import Exit
 from ..events import Event, Judged, Recounted
 from . import report, texts

@@ -7,7 +7,8 @@ import threading
 from collections import deque
 from queue import SimpleQueue
 
-from ..commands import Ask, Books, Command, Commit, Outcome
+from ..books import Books
+from ..commands import Ask, Command, Commit, Outcome
 from ..errors import MigrateError
 
 

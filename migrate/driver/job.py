@@ -16,7 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from ..commands import Books, OpenDest, OpenSource
+from ..books import Books
+from ..commands import OpenDest, OpenSource
 from ..engine.run import Held
 from ..engine.walk import walk
 from ..errors import Exit, StateError, StoreError, UsageError

@@ -9,10 +9,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import cast
 
+from ..books import Books
 from ..commands import (
     Append,
     Ask,
-    Books,
     CloseDest,
     CloseSource,
     Command,

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from ..commands import Ask, Candidate, Command, Commit, ReadBack
+from ..books import Candidate
+from ..commands import Ask, Command, Commit, ReadBack
 from ..events import Duplicate, SameId, Verified
 from ..model import Checkpoint, Dedupe, Fingerprint, Message, Origin, Placement, Stage, Work
 from ..rules.fidelity import compare

@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar, cast
 
-from ..commands import Ask, Books, Fetch, Outcome, ReadBack
+from ..books import Books
+from ..commands import Ask, Fetch, Outcome, ReadBack
 from ..errors import MessageError
 from ..events import Fetched, ServedBack
 from ..model import MEMORY_LIMIT, Fingerprint, MailboxName, Message, MessageRef

@@ -13,16 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
-from ..commands import (
-    Books,
-    CloseDest,
-    CloseSource,
-    Commit,
-    ListSource,
-    MailboxMemory,
-    Outcome,
-    Tally,
-)
+from ..books import Books, MailboxMemory, Tally
+from ..commands import CloseDest, CloseSource, Commit, ListSource, Outcome
 from ..errors import EXIT_PRECEDENCE, Exit, MigrateError, Retry, StateError, StoreError
 from ..events import Counting, Event, Finished, Notice, Scanned
 from ..model import MailboxName, Policy

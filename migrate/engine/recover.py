@@ -14,7 +14,8 @@ from collections.abc import Container, Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from ..commands import Candidate, Commit, FetchHeaders, MailboxMemory, MailboxStatus, OpenMailbox, ReadBack, SearchUids
+from ..books import Candidate, MailboxMemory
+from ..commands import Commit, FetchHeaders, MailboxStatus, OpenMailbox, ReadBack, SearchUids
 from ..errors import MessageError
 from ..events import Doubled, Notice, Scanned, SetAside, Settling
 from ..model import Checkpoint, Fingerprint, MailboxName, Origin, Stage

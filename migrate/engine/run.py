@@ -6,18 +6,8 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ..commands import (
-    Ask,
-    Books,
-    Command,
-    DestFacts,
-    Instant,
-    MailboxStatus,
-    Now,
-    Outcome,
-    SourceFacts,
-    Wait,
-)
+from ..books import Books
+from ..commands import Ask, Command, DestFacts, Instant, MailboxStatus, Now, Outcome, SourceFacts, Wait
 from ..errors import MigrateError
 from ..events import DeletionOff, Event, Kept, Stopping
 from ..model import Checkpoint, MailboxName, Policy, display

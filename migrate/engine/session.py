@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..commands import ListingFacts, OpenDest, OpenSource, ReachSource
+from ..books import ListingFacts
+from ..commands import OpenDest, OpenSource, ReachSource
 from ..errors import Cause, Retry, StoreError, UsageError
 from ..events import Connected, Gone, Listed, Notice, Skipped
 from ..model import MessageRef

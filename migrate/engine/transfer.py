@@ -16,7 +16,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from ..commands import Append, Ask, Candidate, Command, Commit, DestFacts, Fetch, Letter, Outcome
+from ..books import Candidate
+from ..commands import Append, Ask, Command, Commit, DestFacts, Fetch, Letter, Outcome
 from ..errors import MessageError, MigrateError
 from ..events import Copied, Fetched, Notice, SetAside
 from ..model import MEMORY_LIMIT, AppendUid, Checkpoint, MailboxName, Message, Stage, Work

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..commands import CloseDest, CloseSource, Command, ListingFacts, ListSource, OpenMailbox, ReachSource, Tally
+from ..books import ListingFacts, Tally
+from ..commands import CloseDest, CloseSource, Command, ListSource, OpenMailbox, ReachSource
 from ..errors import EXIT_PRECEDENCE, Cause, Exit, MailboxError, MigrateError, Retry, StateError, StoreError, UsageError
 from ..events import Event, Finished, Gone, Notice, Reconnecting
 from ..model import MailboxName, Policy, display

@@ -1,6 +1,6 @@
 """The state file: one SQLite file for each pair of accounts, the only memory between two runs.
 
-``open_state`` gives the books of a run (``commands.Books``); ``rehearsal`` a
+``open_state`` gives the books of a run (``books.Books``); ``rehearsal`` a
 copy for a dry run; ``read_state`` answers ``popferry status``; ``open_memory``
 is for simulators. ``rebuilding`` makes a new file in place of a lost one;
 ``TemporarySheet`` is what a recount is kept on.

@@ -1,4 +1,4 @@
-"""The state of one pair of accounts: what the engine asks and records (commands.Books).
+"""The state of one pair of accounts: what the engine asks and records (books.Books).
 
 Used from one thread at a time. Every method that writes is one transaction,
 durable when it returns.
@@ -14,7 +14,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from ..commands import Candidate, ListingFacts, MailboxMemory, Tally
+from ..books import Candidate, ListingFacts, MailboxMemory, Tally
 from ..errors import StateError
 from ..model import Checkpoint, MailboxName, Message, MessageRef, Origin, Stage, Work
 from .database import Database, fault

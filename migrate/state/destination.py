@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
 
-from ..commands import Candidate, MailboxMemory
+from ..books import Candidate, MailboxMemory
 from ..model import Checkpoint, MailboxName, Stage
 from .database import Database
 from .rows import damaged_row, seal_small, sealed

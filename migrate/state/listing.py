@@ -23,7 +23,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from ..commands import ListingFacts
+from ..books import ListingFacts
 from ..model import MessageRef, Stage
 from .database import Database
 from .rows import sealed

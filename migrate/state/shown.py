@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Protocol, runtime_checkable
 
-from ..commands import ListingFacts
+from ..books import ListingFacts
 from ..model import MessageRef, Stage
 from .database import Database
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from ..commands import Tally
+from ..books import Tally
 from ..errors import Exit, StateError
 from ..model import Checkpoint, MailboxName, Stage, display
 from .books import tally

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from migrate.books import Tally
 from migrate.cli.face import Face, Manner
-from migrate.commands import Tally
 from migrate.errors import Exit
 from migrate.events import (
     Altered,

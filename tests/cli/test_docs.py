@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from migrate import events
+from migrate.books import Tally
 from migrate.cli.options import EXIT_CODES
-from migrate.commands import Tally
 from migrate.errors import EXIT_PRECEDENCE, Exit
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

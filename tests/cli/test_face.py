@@ -7,10 +7,10 @@ import json
 
 import pytest
 
+from migrate.books import Tally
 from migrate.cli import texts
 from migrate.cli.face import Manner
 from migrate.cli.redact import Redactor
-from migrate.commands import Tally
 from migrate.errors import Exit
 from migrate.events import (
     Connected,

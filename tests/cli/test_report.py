@@ -7,8 +7,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
+from migrate.books import Tally
 from migrate.cli import report
-from migrate.commands import Tally
 
 NUMBERS = st.integers(0, 10**7)
 PARTS = ("copied", "there", "duplicate", "skipped", "set_aside", "gone", "open")

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from migrate.books import Tally
 from migrate.cli import texts
 from migrate.cli.check import CheckFace
 from migrate.cli.face import Face, Manner
 from migrate.cli.rebuild import RebuildFace
 from migrate.cli.verify import VerifyFace
-from migrate.commands import Tally
 from migrate.errors import Exit
 from migrate.events import (
     Checked,

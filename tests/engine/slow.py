@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from migrate.commands import Books, CloseSource, Command, OpenSource, ReachSource
+from migrate.books import Books
+from migrate.commands import CloseSource, Command, OpenSource, ReachSource
 from migrate.errors import Exit
 from migrate.state import State
 from tests.sim.world import Clock, World

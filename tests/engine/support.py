@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from migrate.commands import Append, Books, Command, OpenDest, OpenSource
+from migrate.books import Books
+from migrate.commands import Append, Command, OpenDest, OpenSource
 from migrate.driver.loop import Driver
 from migrate.driver.stop import Stop
 from migrate.engine.audit import audit

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from migrate.commands import Books
+from migrate.books import Books
 from migrate.driver import Stop
 from migrate.driver.loop import Driver
 from migrate.engine.run import BUDGET, NEAR, Held

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from migrate.commands import Ask, Candidate, Command, Commit, FetchHeaders, Outcome, ReadBack, Served
+from migrate.books import Candidate
+from migrate.commands import Ask, Command, Commit, FetchHeaders, Outcome, ReadBack, Served
 from migrate.engine.proof import Prover, prove_rest
 from migrate.engine.pump import Pump
 from migrate.engine.run import Run, Stopped

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from migrate.books import ListingFacts, Tally
 from migrate.commands import (
     Append,
     Ask,
@@ -20,7 +21,6 @@ from migrate.commands import (
     Delete,
     Fetch,
     Instant,
-    ListingFacts,
     ListSource,
     Now,
     OpenDest,
@@ -28,7 +28,6 @@ from migrate.commands import (
     OpenSource,
     SearchUids,
     SourceFacts,
-    Tally,
     Wait,
 )
 from migrate.engine import walk

@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from migrate.books import MailboxMemory
 from migrate.cli.options import parse
-from migrate.commands import MailboxMemory
 from migrate.config import parse_endpoint, parse_secret_ref
 from migrate.config.endpoint import Side, parse_pin
 from migrate.config.job import default_state_path

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from migrate.commands import Digest, MailboxMemory
+from migrate.books import MailboxMemory
+from migrate.commands import Digest
 from migrate.model import (
     INBOX,
     Checkpoint,

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migrate.commands import Candidate, MailboxMemory
+from migrate.books import Candidate, MailboxMemory
 from migrate.errors import Exit, StateError
 from migrate.model import (
     INBOX,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from migrate.commands import MailboxMemory
+from migrate.books import MailboxMemory
 from migrate.errors import Exit, StateError
 from migrate.model import INBOX, MailboxName, Stage
 from migrate.state import State, read_state

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from migrate.commands import MailboxMemory
+from migrate.books import MailboxMemory
 from migrate.errors import Exit, StateError
 from migrate.model import INBOX, OPEN, TRANSITIONS, Checkpoint, Origin, Stage
 from migrate.state import State, open_memory

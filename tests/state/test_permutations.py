@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migrate.commands import MailboxMemory
+from migrate.books import MailboxMemory
 from migrate.model import INBOX
 from migrate.state import State
 from migrate.state.listing import Listing

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from migrate.commands import MailboxMemory
+from migrate.books import MailboxMemory
 from migrate.errors import Exit, StateError
 from migrate.model import INBOX, Stage
 from migrate.state import MailboxSummary, State, read_state
