@@ -90,8 +90,11 @@ def test_an_upload_that_lands_after_the_settling_time_is_reported() -> None:
 @pytest.mark.parametrize("killed_at", range(10, 34))
 def test_a_late_upload_that_a_killed_run_saw_is_reported_by_the_next_one(killed_at: int, tmp_path: Path) -> None:
     profile = BY_NAME["no-deletion"]
-    last = max(point for point, name in enumerate(play(profile, (), 1).commands[0]) if name == "Append")
-    player = Player(profile, (), 1, tmp_path)
+    for name in ("late", "quiet"):
+        (tmp_path / name).mkdir()
+    player, quiet = (Player(profile, (), 1, tmp_path / name) for name in ("late", "quiet"))
+    deque(quiet.process(quiet.hosts[0], 0, ()), maxlen=0)
+    last = max(point for point, name in enumerate(quiet.hosts[0].commands[0]) if name == "Append")
     [host] = player.hosts
     for number, fault in enumerate(((Fault(0, last, Kind.LATE),), (), (Fault(2, killed_at, Kind.CRASH),), ())):
         deque(player.process(host, number, fault), maxlen=0)
