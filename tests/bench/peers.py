@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -204,9 +205,15 @@ MIRROR = Peer("mbsync", "isync", "mbsync", ("--version",), partial(_mbsync, sync
 
 
 def fetch(peer: Peer, ground: Ground, port: int, user: str, count: int) -> Measured:
-    """A fetcher takes all ``count`` messages of this user."""
+    """A fetcher takes all ``count`` messages of this user. One that breaks off begins anew, once."""
     place = _fresh(ground.directory / peer.name)
-    measured = _run(peer.configure(place, port, user), place)
+    try:
+        measured = _run(peer.configure(place, port, user), place)
+    except Failed as failure:
+        # Seen: getmail6 gives up on a process of its own.
+        print(f"{peer.name} begins anew: {failure}", file=sys.stderr)
+        place = _fresh(place)
+        measured = _run(peer.configure(place, port, user), place)
     check(peer.name, _count(place / "mail", b"\nDATA"), count)
     shutil.rmtree(place)
     return measured
