@@ -20,7 +20,7 @@ import pytest
 from migrate.model import Stage
 from migrate.state import read_state
 from tests.support.dovecot import Dovecot
-from tests.support.mailgen import generate
+from tests.support.mailgen import generate, large
 from tests.support.relay import Relay
 
 from .ferry import Ferry, ferry
@@ -30,9 +30,10 @@ pytestmark = [pytest.mark.dovecot, pytest.mark.slow]
 FOLDER = "Old"
 OPTIONS = ("--dedupe", "off", "--settle", "0.3")
 MESSAGES = 1000
+LAST = 4_000_000  # octets of the last message: more than any killed run may send, so that none ends by itself
 KILLS = 50
 EARLY_KILLS = 3  # of these while the state file is made
-SHARE = 0.85  # of all octets that the killed runs together may send, so that something is left at the end
+SHARE = 0.85  # of the octets of the other messages is what the killed runs together are to bring across
 CLOCKED_S = 1.5  # the longest of the runs that are killed by the clock
 PATIENCE_S = 60
 SMALL = 12  # messages of the runs that are killed while the state file is made
@@ -66,11 +67,12 @@ def test_killed_at_fifty_random_moments_everything_arrives_exactly_once(
     dovecot: Dovecot, user: str, tmp_path: Path, seed: int, record_property: Callable[[str, object], None]
 ) -> None:
     old, new = f"old-{user}", f"new-{user}"
-    loaded = [dovecot.served(octets) for octets in generate(seed, MESSAGES)]
+    last = large(tmp_path / "last", LAST, seed=seed).read_bytes()
+    loaded = [dovecot.served(octets) for octets in (*generate(seed, MESSAGES - 1), last)]
     dovecot.deliver_many(old, loaded)
     migration = ferry(tmp_path / "state.sqlite", dovecot, old, dovecot, new, FOLDER)
     rng = Random(seed)
-    moments = Moments(rng, migration, dovecot.imaps_port, sum(map(len, loaded)))
+    moments = Moments(rng, migration, dovecot.imaps_port, sum(map(len, loaded)) - LAST)
 
     for _ in range(EARLY_KILLS):
         kill_while_the_state_is_made(migration, rng)
@@ -103,7 +105,7 @@ class Moments:
         self._rng = rng
         self._migration = migration
         self._imaps_port = imaps_port
-        self._octets = octets  # of all messages
+        self._octets = octets  # of all messages but the last
         self._done = 0  # of them
         self.copied = 0
         self.kills = 0
@@ -126,8 +128,7 @@ class Moments:
         """After so many octets the cable carries nothing more. The later the kill, the more may be done after it."""
         due = SHARE * self._octets * (number + 1) / KILLS - self._done
         least = SHARE * self._octets / KILLS
-        most = min(2 * max(due, least), 0.9 * (self._octets - self._done))
-        return self._rng.randrange(1, int(most))
+        return self._rng.randrange(1, int(min(2 * max(due, least), 0.9 * LAST)))
 
     def _look(self) -> None:
         """What the kill left: nothing, or a state file that can be read and whose books add up."""
