@@ -308,7 +308,9 @@ def test_what_was_reached_is_left_when_the_session_before_it_breaks(ends: MakeEn
     ran.told(0, "Trying again")
     both.check_complete(*FIVE)
     assert [one for one in source.greeted if one not in source.logins] == source.greeted[1:2]
-    assert len(source.logins) == 3
+    # One to copy the rest and one to see that no more is shown; where little had been copied when the first one
+    # broke, another to see whether the source hides what that one had fetched.
+    assert len(source.logins) in (3, 4)
     assert not source.refused
 
 
