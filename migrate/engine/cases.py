@@ -326,3 +326,12 @@ def twin_under_way(run: Run, case: Case, pending: dict[bytes, list[Case]]) -> Ca
         if other.message.fingerprint.key.content != mine.key.content:
             _say_same_id(run, case, other.work.row)
     return None
+
+
+def leave(peers: dict[bytes, list[Case]], case: Case) -> None:
+    """The case is none any more of those with its index."""
+    index = case.message.fingerprint.key.index
+    if case in peers.get(index, ()):
+        peers[index].remove(case)
+        if not peers[index]:
+            del peers[index]

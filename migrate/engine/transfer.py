@@ -73,12 +73,8 @@ class Transfer:
     def steps(self) -> Steps[None]:
         """Ends when nothing is left to do, or something fatal came and nothing is under way. Raises that."""
         yield from self.pump.steps(self._turn)
+        self._let_go()
         self.run.held.octets = 0
-        held_back = (*self.waiting.values(), *self.behind.values())
-        rest = [*self.arrived, *self.ready, *(case for cases in held_back for case in cases)]
-        for case in rest:
-            case.message.discard()
-        self.run.loose += len(rest)
         if self.pump.fatal is not None:
             raise self.pump.fatal
         self.run.check_stop()
@@ -94,6 +90,17 @@ class Transfer:
             self._refill()
             self._look_up()
             self._flush()
+        else:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """What will not be sent takes no room: while there is none, nothing that was asked for comes to its end."""
+        for some in (self.arrived, self.ready, *self.waiting.values(), *self.behind.values()):
+            self.run.loose += len(some)
+            for case in some:
+                self._drop(case)
+        for held in (self.arrived, self.ready, self.waiting, self.behind):
+            held.clear()
 
     # --- fetching ---------------------------------------------------------------------------
 
@@ -222,7 +229,7 @@ class Transfer:
 
     def _despawn(self, case: Case) -> None:
         self.cases_open -= 1
-        _remove(self.deciding, case)
+        cases.leave(self.deciding, case)
         self.arrived.extend(self.behind.pop(case.message.fingerprint.key.index, []))
 
     def _step(self, case: Case, steps: CaseSteps, outcome: Outcome | None) -> None:
@@ -299,7 +306,7 @@ class Transfer:
 
     def _settled(self, case: Case) -> None:
         """The books know the end of this message: its twins can be decided."""
-        _remove(self.pending, case)
+        cases.leave(self.pending, case)
         for other in self.deciding.get(case.message.fingerprint.key.index, ()):
             other.is_stale = True
         self.arrived.extend(self.waiting.pop(case.work.row.id, []))
@@ -440,11 +447,3 @@ class Transfer:
             self.run.emit(SetAside(row.id, uidl_text(row), error.what, said(error), error.hint))
 
         self.pump.start(Commit((aside,)), done)
-
-
-def _remove(peers: dict[bytes, list[Case]], case: Case) -> None:
-    index = case.message.fingerprint.key.index
-    if case in peers.get(index, ()):
-        peers[index].remove(case)
-        if not peers[index]:
-            del peers[index]

@@ -154,3 +154,57 @@ def test_stopped_by_a_person_it_finishes_what_is_in_flight_and_the_next_run_need
     ran = migration.run(*OPTIONS)
     assert_all_there_once(dovecot, user, loaded, ran)
     assert ran.all("settling") == []
+
+
+# --- more mail than is held in memory ----------------------------------------------------------
+
+QUOTA = """
+mail_plugins = $mail_plugins quota
+plugin {
+  quota = maildir:User quota
+  quota_rule = *:storage=4M
+}
+"""
+LONG = b"x" * 78 + b"\r\n"
+
+
+@pytest.fixture
+def filled(dovecot: Dovecot, user: str) -> int:
+    """The octets of a maildrop with several times as much as a run holds."""
+    loaded = [b"Message-ID: <%d@x>\r\n\r\n" % number + LONG * 75 for number in range(3000)]
+    dovecot.deliver_many(f"old-{user}", loaded)
+    return sum(map(len, loaded))
+
+
+def test_a_run_with_much_under_way_ends_where_the_destination_is_full(
+    dovecot: Dovecot, user: str, tmp_path: Path, filled: int
+) -> None:
+    with Dovecot(extra=QUOTA) as full:
+        ran = ferry(tmp_path / "state.sqlite", dovecot, f"old-{user}", full, "new", FOLDER).run(*OPTIONS)
+    assert ran.code == 22, ran.err
+    assert "full" in ran.one("finished")["problems"][0]
+    assert 0 < ran.tally["copied"] < 3000
+
+
+def test_a_run_with_much_under_way_goes_on_where_the_cable_to_the_destination_breaks(
+    dovecot: Dovecot, user: str, tmp_path: Path, filled: int
+) -> None:
+    with Relay(dovecot.imap_port, cut_sent=filled // 3) as cable:
+        ran = through(dovecot, user, tmp_path / "state.sqlite", imap=cable).run(*OPTIONS)
+    assert (ran.code, ran.tally["verified"]) == (0, 3000)
+    assert_reconnected(ran, "destination")
+
+
+def test_a_run_with_much_under_way_is_stopped_in_order(
+    dovecot: Dovecot, user: str, tmp_path: Path, filled: int
+) -> None:
+    with Relay(dovecot.imap_port) as cable:
+        migration = through(dovecot, user, tmp_path / "state.sqlite", imap=cable)
+        process = migration.start(*OPTIONS)
+        while len(cable.sent) < filled // 3:
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    stages = migration.status()["stages"]
+    assert "intended" not in stages, "it was stopped by force"
+    assert 0 < stages["verified"] < 3000
