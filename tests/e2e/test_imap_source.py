@@ -89,6 +89,21 @@ def test_every_folder_arrives_with_octets_flags_and_dates_and_the_second_run_sen
     assert again.all("copied") == []
 
 
+@pytest.mark.parametrize("is_readable", [True, False])
+def test_what_stands_before_a_folder_without_mail_is_copied(
+    tmp_path: Path, dovecot: Dovecot, user: str, is_readable: bool
+) -> None:
+    accounts = Accounts(tmp_path, dovecot, user)
+    dovecot.deliver_many(accounts.old, generate(1, 3))
+    dovecot.deliver_many(accounts.old, [], "Trash")
+    if not is_readable:
+        (dovecot.maildir(accounts.old) / ".Trash" / "dovecot-uidlist").mkdir()
+    ran = accounts.ferry.run("--dedupe", "off")
+    assert ran.tally["copied"] == 3
+    assert accounts.held(accounts.new, "INBOX") == accounts.held(accounts.old, "INBOX")
+    assert ran.code == (0 if is_readable else 3), ran.err
+
+
 def test_a_run_that_may_hold_next_to_nothing_comes_to_its_end(accounts: Accounts) -> None:
     ferry = replace(accounts.ferry, before="import migrate.engine.run; migrate.engine.run.BUDGET = 1")
     ran = ferry.run("--dedupe", "off")

@@ -212,8 +212,9 @@ class ImapReader(ImapSession):
                 uidvalidity, self.there = 0, 0
             self._ahead = None  # a second listing selects it anew
             self._validities.append(uidvalidity)
+            # An empty one is selected too; where it cannot be, none is.
+            self._examined = -1 if folder in self._unreadable else folder
             if self.there:
-                self._examined = len(self._validities) - 1
                 self._lane.ask(b"UID FETCH 1:* (UID RFC822.SIZE)", on_done, take, on_sizes=take_sizes)
                 return True
         return False
