@@ -189,12 +189,24 @@ class Books(Protocol):
     def lookup(self, mailbox: MailboxName, indexes: Sequence[bytes]) -> dict[bytes, list[Candidate]]:
         """By index: rows of any stage but LISTED and GONE, by id, then what the destination has unclaimed, by uid."""
 
+    def is_apart(self, mailbox: MailboxName) -> bool | None:
+        """What ``note_apart`` said of the mailbox under the UIDVALIDITY that it has now. None: nothing yet."""
+
+    def note_apart(self, mailbox: MailboxName, is_apart: bool) -> None:
+        """Whether the mailbox kept its messages when the source deleted some: else both are one. Durable."""
+
     # Spool ---------------------------------------------------------------------------------
     def spool(self, row_id: int, message: Message) -> None:
         """Makes the octets durable beside the state file (fsync of file and directory)."""
 
     def spooled(self, row_id: int) -> Message:
         """The spooled message. MessageError when it is damaged or missing."""
+
+    def keep_back(self, row_id: int) -> None:
+        """The octets of that row, which has nothing left to do, are to be spooled all the same. Durable."""
+
+    def kept_back(self) -> list[Checkpoint]:
+        """The rows of ``keep_back`` that have nothing left to do and are spooled."""
 
     def unspool(self, row_ids: Sequence[int]) -> None:
         """Removes spool files that are not needed any more."""

@@ -347,8 +347,9 @@ TRANSITIONS: dict[Stage, frozenset[Stage]] = {
     Stage.VERIFIED: frozenset({Stage.RELEASING, Stage.LISTED}),
     # Back to what it was before, told by ``Checkpoint.origin``: the source still has it.
     Stage.RELEASING: frozenset({Stage.RELEASED, Stage.VERIFIED, Stage.DUPLICATE}),
-    # The source shows it again: released once more, never copied again.
-    Stage.RELEASED: frozenset({Stage.RELEASING}),
+    # The source shows it again: released once more, never copied again. To LISTED: the copy went with it, and its
+    # octets were kept here (engine.trial).
+    Stage.RELEASED: frozenset({Stage.RELEASING, Stage.LISTED}),
     Stage.DUPLICATE: frozenset({Stage.RELEASING, Stage.LISTED}),
     Stage.SKIPPED: frozenset({Stage.LISTED}),
     Stage.SET_ASIDE: frozenset(

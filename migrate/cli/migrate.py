@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..config import Job, default_state_path, get_secret, parse_endpoint, parse_pin, parse_secret_ref
+from ..config import Job, default_state_path, get_secret, is_loopback, parse_endpoint, parse_pin, parse_secret_ref
 from ..errors import Cause, Exit, MigrateError, StateError, StoreError, UsageError
 from ..events import Event
 from ..model import INBOX, Dedupe, Endpoint, MailboxName, Mark, Policy, Protocol, Secret, Tls, Verify
@@ -140,6 +141,11 @@ def job_of(options: argparse.Namespace) -> Job:
             "SOURCE and DEST are the same account: what is copied would be there to be copied again",
             hint="From one folder of it into another: write both, behind SOURCE and DEST.",
         )
+    if source.protocol is Protocol.POP3 and policy.mailbox == INBOX and _is_one_account(source, dest):
+        raise UsageError(
+            "SOURCE and DEST are the same mailbox: POP3 shows what stands in the INBOX",
+            hint="Into another folder of the account: write it behind DEST.",
+        )
     return Job(
         source=source,
         dest=dest,
@@ -151,6 +157,14 @@ def job_of(options: argparse.Namespace) -> Job:
         trace_path=path_of(options.trace, "--trace"),
         log_path=path_of(options.log_file, "--log-file"),
     )
+
+
+def _is_one_account(source: Endpoint, dest: Endpoint) -> bool:
+    """As providers name their servers: pop.example.org and imap.example.org. Ports of this machine lead anywhere."""
+    if dest.protocol is not Protocol.IMAP or source.user != dest.user or is_loopback(source.host):
+        return False
+    one, other = (re.sub("^(pop|imap)[0-9]*[.]", "", end.host.lower()) for end in (source, dest))
+    return one == other
 
 
 def _are_nested(one: Path, other: Path) -> bool:

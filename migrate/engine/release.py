@@ -19,6 +19,7 @@ from ..events import Deleted, Deleting, Kept, Notice
 from ..model import Checkpoint, Fingerprint, MailboxName, Message, Origin, Stage, Work
 from ..rules.fidelity import compare
 from .run import Run, Steps, uidl_text
+from .trial import begin, holder_of, keep_back, may_go
 from .verdict import settled_digester
 
 CHUNK = 100  # messages that pass the gates together
@@ -29,6 +30,7 @@ FETCH_CHUNK = 8  # messages fetched again at once: each is held in memory up to 
 def release(run: Run) -> Steps[array[int]]:
     """The ids of the rows whose deletion was asked of the source: gone once QUIT is answered +OK."""
     marked = array("q")  # not the rows: a million of them are too many to hold until QUIT
+    run.waiting = 0
     after_s = run.policy.delete_after_s
     if after_s is None or run.deletion_off:
         return marked
@@ -48,14 +50,20 @@ def release(run: Run) -> Steps[array[int]]:
     lane = max(run.lanes) + 1
     yield from run.do(OpenDest(lane))
     after = 0
+    waiting: dict[MailboxName, list[Work]] = {}
     while len(marked) < limit:
         chunk = min(CHUNK, limit - len(marked))
         works = yield from run.ask(lambda books, n=chunk, after=after: books.releasable(n, after, before))  # type: ignore[misc]
         if not works:
             break
         after = works[-1].row.id
-        marked.extend((yield from _release_some(run, lane, works)))
+        marked.extend((yield from _release_some(run, lane, (yield from may_go(run, works, waiting)))))
         run.check_stop()
+        if run.deletion_off:
+            waiting.clear()
+            break
+    for mailbox, some in waiting.items():
+        marked.extend((yield from _try_one(run, lane, mailbox, some[: limit - len(marked)])))
     yield from run.do(CloseDest(lane))
     return marked
 
@@ -98,9 +106,22 @@ def _make_safe(run: Run) -> Steps[bool]:
     return True
 
 
-def _release_some(run: Run, lane: int, works: Sequence[Work]) -> Steps[list[int]]:
+def _try_one(run: Run, lane: int, mailbox: MailboxName, works: Sequence[Work]) -> Steps[list[int]]:
+    """The first of them that can be deleted, with its octets kept here."""
+    for work in works:
+        if marked := (yield from _release_some(run, lane, [work], keeps_it=True)):
+            yield from begin(run, lane, mailbox, marked[0])
+            return marked
+        run.check_stop()
+    return []
+
+
+def _release_some(run: Run, lane: int, works: Sequence[Work], *, keeps_it: bool = False) -> Steps[list[int]]:
     works = yield from _gate_source(run, works)
     works = yield from _gate_destination(run, lane, works)
+    if keeps_it and works:
+        kept = yield from keep_back(run, works[0])
+        works = [] if kept is None else [kept]
     rows = [w.row._replace(stage=Stage.RELEASING, fetched_session=run.session) for w in works]
     if not rows:
         return []
@@ -169,9 +190,7 @@ def _gate_destination(run: Run, lane: int, works: Sequence[Work]) -> Steps[list[
     """Those whose copy was read back whole in this run, and is there now on a fresh connection."""
     holders: dict[int, Checkpoint] = {}  # by id of the row to release: the row that has the copy
     for work in works:
-        holder = work.row
-        if holder.twin is not None:
-            holder = yield from run.ask(lambda books, twin=holder.twin: books.row(twin))  # type: ignore[misc]
+        holder = yield from holder_of(run, work.row)
         reason = _unfit(run, work.row, holder)
         if reason:
             _keep(run, work.row, reason)

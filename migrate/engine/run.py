@@ -47,6 +47,16 @@ class Held:
         self.answer_s = min(self.answer_s or seconds, seconds)
 
 
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a mailbox of the destination held before QUIT deleted that row's message at the source."""
+
+    row: int
+    uidvalidity: int
+    below: int  # of the uids below this
+    messages: int  # there were so many
+
+
 @dataclass(slots=True)
 class Run:
     """The facts of this run that several phases need. Nothing here is durable."""
@@ -80,6 +90,9 @@ class Run:
     loose: int = (
         0  # messages fetched in this source session that neither the destination nor the spool nor a row knows of
     )
+    apart: dict[MailboxName, bool | None] = field(default_factory=dict)  # Books.is_apart of each that was asked about
+    trials: dict[MailboxName, Trial] = field(default_factory=dict)  # begun in the source session before this one
+    waiting: int = 0  # messages that the last session left undeleted until a trial has ended
     marked: int = 0  # messages that the source took for deletion in this run, for --max-delete
     again: int = 0  # of those marked in the source session, how many the source had confirmed as deleted before
     kept: dict[int, Kept] = field(default_factory=dict)  # rows whose deletion was asked for and refused by the gates

@@ -37,6 +37,7 @@ from .session import (
     shows_the_same,
     take_listing,
 )
+from .trial import LEFT, end_trials
 
 RETRIES = 5  # passes that achieve nothing before the run gives up
 FIRST_RETRIES = 2  # the same while nothing has worked yet: a wrong host or a dead server is told in seconds
@@ -148,6 +149,7 @@ def _one_pass(run: Run) -> Steps[None]:
     run.uses_spool = False
     run.shown = None
     run.last_look.clear()
+    run.trials.clear()
     yield from check_baseline(run)
     yield from open_destination(run)
     if run.policy.dry_run:
@@ -155,8 +157,10 @@ def _one_pass(run: Run) -> Steps[None]:
         return
     yield from recover(run)
     yield from prove_rest(run)
-    while (yield from _one_session(run)):
+    while (yield from _one_session(run)) or (yield from end_trials(run, is_listed_anew=False)):
         run.check_stop()
+    if run.waiting and not run.deletion_off:
+        run.emit(Notice(LEFT.format(run.waiting)))
     for mailbox in run.mailboxes:
         yield from look_for_doubles(run, mailbox, run.last_look.get(mailbox))
     for lane in run.lanes:
@@ -176,6 +180,7 @@ def _one_session(run: Run) -> Steps[bool]:
     listing = yield from take_listing(run, (yield from run.do(ListSource())))
     yield from check_listing(run, listing)
     note_shown(run, listing)
+    yield from end_trials(run, is_listed_anew=True)
     run.has_worked = True
     yield from _copy(run, listing, known)
     marked = yield from release(run)
@@ -186,8 +191,9 @@ def _one_session(run: Run) -> Steps[bool]:
     if quit_ok and not run.is_limited and run.achieved == before and not marked:
         again = yield from fetch_again(run)
         quit_ok = yield from may_quit(run)
-    goes_on = quit_ok and not run.is_limited and (run.achieved > before or bool(marked) or again is not None)
+    goes_on = not run.is_limited and (run.achieved > before or bool(marked) or again is not None)
     goes_on = goes_on and (again is not None or not (yield from need_not_count(run, listing)))
+    goes_on = quit_ok and (goes_on or bool(run.trials))
     yield from _close_source(run, quit=quit_ok, goes_on=goes_on)
     if quit_ok:
         yield from confirm(run, marked)

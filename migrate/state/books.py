@@ -286,6 +286,12 @@ class State:
     def lookup(self, mailbox: MailboxName, indexes: Sequence[bytes]) -> dict[bytes, list[Candidate]]:
         return self._dest.lookup(mailbox, indexes)
 
+    def is_apart(self, mailbox: MailboxName) -> bool | None:
+        return self._dest.is_apart(mailbox)
+
+    def note_apart(self, mailbox: MailboxName, is_apart: bool) -> None:
+        self._dest.note_apart(mailbox, is_apart)
+
     # --- spool -----------------------------------------------------------------------------
 
     def spool(self, row_id: int, message: Message) -> None:
@@ -295,6 +301,15 @@ class State:
 
     def spooled(self, row_id: int) -> Message:
         return self._spool.get(row_id)
+
+    def keep_back(self, row_id: int) -> None:
+        kept = {row.id for row in self.kept_back()} | {row_id}
+        with self._db.transaction():
+            self._db.set_meta("kept_back", " ".join(map(str, sorted(kept))))
+
+    def kept_back(self) -> list[Checkpoint]:
+        rows = [self.row(int(text)) for text in str(self._db.meta("kept_back") or "").split()]
+        return [row for row in rows if row.stage in _FINISHED and row.is_spooled]
 
     def unspool(self, row_ids: Sequence[int]) -> None:
         self._spool.remove(row_ids)

@@ -60,6 +60,22 @@ class Destination:
             # From here on all that comes above the floor can be found to be ours, also by a file whose log is lost.
             self._db.checkpoint()
 
+    def is_apart(self, name: MailboxName) -> bool | None:
+        memory = self.mailbox(name)
+        if memory is None:
+            return None
+        known: int | None = self._db.meta(self._apart(name, memory))
+        return None if known is None else bool(known)
+
+    def note_apart(self, name: MailboxName, is_apart: bool) -> None:
+        memory = self.mailbox(name)
+        assert memory is not None
+        with self._db.transaction():
+            self._db.set_meta(self._apart(name, memory), int(is_apart))
+
+    def _apart(self, name: MailboxName, memory: MailboxMemory) -> str:
+        return f"apart {self._db.mailbox_id(name)} {memory.uidvalidity}"
+
     def forget_uids(self, name: MailboxName) -> int:
         with self._db.transaction() as c:
             number = self._db.ensure_mailbox(name)

@@ -145,6 +145,13 @@ WRONG: list[tuple[list[str], str, str]] = [
         for more in (DST, f"{DST}/Copy")
     ),
     (["migrate", f"{DST}/A", f"{DST.replace('imap.', 'IMAP.')}/A"], "are the same account", "write both"),
+    *(
+        (["migrate", f"{pop}://ann@{one}", f"imaps://ann@{other}/INBOX"], "are the same mailbox", "another folder")
+        for pop, one, other in (
+            ("pop3s", "mail.example.org", "Mail.example.org"),
+            ("pop3", "pop3.example.org", "imap.example.org"),
+        )
+    ),
     (["migrate", SRC, DST], "--source-password: there is no terminal", "file:PATH"),
     (["migrate", SRC, DST, "--source-password", "env:POPFERRY_NONE"], "no variable POPFERRY_NONE", ""),
     (["migrate", SRC, DST, "--log-file", "/nonexistent/x"], "--log-file: /nonexistent/x cannot be written", ""),

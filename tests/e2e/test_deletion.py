@@ -194,6 +194,33 @@ def test_nothing_is_deleted_while_another_migration_of_the_account_is_unfinished
     assert deletions(dovecot, names[0]) == []
 
 
+@pytest.mark.parametrize("uploads", [0, 3])
+def test_the_maildrop_and_the_inbox_of_one_account_are_one_mailbox_and_nothing_of_it_is_lost(
+    dovecot: Dovecot, user: str, tmp_path: Path, uploads: int
+) -> None:
+    loaded = load(dovecot, user) + list(generate(12, uploads)) * 2
+    dovecot.deliver_many(user, loaded[COUNT:])
+    migration = ferry(tmp_path / "state.sqlite", dovecot, user, dovecot, user, "INBOX")
+    for _ in range(2):
+        ran = migration.run("--delete-after", "verified")
+        assert ran.code == 0, ran.err
+        assert "both are one mailbox" in ran.one("deletion-off")["reason"]
+        assert {message.octets for message in dovecot.stored(user, "INBOX")} == set(map(dovecot.kept, loaded))
+    assert len(deletions(dovecot, user)) == 1
+
+
+def test_what_the_destination_had_before_is_deleted_once_it_is_seen_to_keep_it(
+    dovecot: Dovecot, names: tuple[str, str], migration: Ferry
+) -> None:
+    loaded = load(dovecot, names[0])
+    dovecot.deliver_many(names[1], loaded[:-2], FOLDER)
+    ran = migration.run("--delete-after", "verified")
+    assert ran.code == 0, ran.err
+    assert left(dovecot, names[0]) == []
+    assert sorted(message.octets for message in dovecot.stored(names[1], FOLDER)) == sorted(loaded)
+    assert [event["messages"] for event in ran.all("deleted")] == [3, COUNT - 3]
+
+
 # --- not asked for --------------------------------------------------------------------------
 
 

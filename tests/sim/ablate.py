@@ -1,4 +1,4 @@
-"""Each of the eleven rules, switched off: the simulator must see the harm, or it has no teeth.
+"""Each of the twelve rules, switched off: the simulator must see the harm, or it has no teeth.
 
 A rule is switched off by replacing the piece of the engine that carries it;
 the engine itself knows no such switch.
@@ -101,6 +101,11 @@ def _whatever_is_there(run: Run, works: Any) -> Phase:
     yield
 
 
+def _no_trial(run: Run, works: Any, waiting: Any) -> Phase:
+    return list(works)
+    yield
+
+
 def _same_validity(run: Run, mailbox: Any, status: Any) -> Phase:
     """R10 off: the uids of before are taken for good."""
     memory = yield from run.ask(lambda books: books.mailbox(mailbox))
@@ -125,6 +130,7 @@ ABLATIONS: dict[str, list[Any]] = {
     "R9 identity": [lambda: patch.object(release, "_gate_source", _whatever_is_there)],
     "R10 uidvalidity": [lambda: patch.object(recover, "_check_uidvalidity", _same_validity)],
     "R11 uidl map": [lambda: patch.object(cases, "_renamed", _gives(False))],
+    "R12 trial": [lambda: patch.object(release, "may_go", _no_trial)],
 }
 
 
@@ -144,6 +150,7 @@ SHOWN_BY: dict[str, tuple[tuple[str, ...], tuple[Kind, ...]]] = {
     "R9 identity": (("uidl-replaced",), _ANY),
     "R10 uidvalidity": (("uidvalidity-twins", "uidvalidity"), _ANY),
     "R11 uidl map": (("uidl-change", "uidl-change-twins"), _ANY),
+    "R12 trial": (("shared", "shared-arrive-nouids"), _ANY),
 }
 
 

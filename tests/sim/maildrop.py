@@ -50,6 +50,7 @@ class SimMaildrop(MemoryMaildrop):
         self._partial_left = 3 if partial_quit else 0
         self._holder: object | None = None
         self.on_delete: Callable[[Sequence[Mail]], None] = lambda mails: None  # those that we asked for
+        self.on_gone: Callable[[Sequence[Mail]], object] = lambda mails: None
 
     def take(self, session: object) -> list[Mail]:
         """The messages, for whoever holds the maildrop from now on. Busy when another connection has not let go."""
@@ -76,6 +77,7 @@ class SimMaildrop(MemoryMaildrop):
             mails = mails[: self._rng.randrange(len(mails))]
         if asked:
             self.on_delete(mails)
+        self.on_gone(mails)
         super().remove(mails)
 
 

@@ -42,6 +42,7 @@ class Profile:
     wire: str = ""  # what IMAP offers, where the real stores speak octets to model servers
     has_pipelining: bool = True  # POP3, on the wire
     folders: bool = False  # the source has two, as an IMAP account has
+    is_shared: bool = False  # the maildrop and the folder of the destination are one mailbox
     lanes: int | None = None  # connections to the destination; None: as many as the server makes worth while
 
     @property
@@ -96,6 +97,9 @@ PROFILES = [
     Profile("dedupe-deliver-nouids", dedupe="content", twins=2, deliver=True, has_uids=False),
     Profile("folder-changes", folder_changes=True),
     Profile("folder-changes-twins-nouids", folder_changes=True, twins=2, has_uids=False),
+    Profile("shared", is_shared=True, dedupe="content"),
+    Profile("shared-arrive-nouids", is_shared=True, dedupe="content", arrive=True, has_uids=False),
+    Profile("shared-capped-twins", is_shared=True, dedupe="content", capped=2, twins=2),
     Profile("two-hosts", two_hosts=True, dedupe="content"),
     Profile("two-hosts-keeping-nouids", two_hosts=True, dedupe="content", has_deletion=False, has_uids=False),
     Profile("wire-multiappend", wire=MULTI),

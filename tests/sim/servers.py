@@ -36,6 +36,21 @@ class SimMailbox(MemoryMailbox):
         return lines.replace(b"\n", b"\r\n")
 
 
+class SharedMailbox(SimMailbox):
+    """The INBOX of an account, whose maildrop shows the same messages."""
+
+    maildrop: SimMaildrop
+
+    def store(self, octets: bytes, flags: Flags, internaldate: InternalDate) -> int:
+        uid = super().store(octets, flags, internaldate)
+        self.maildrop.deliver(octets, b"%d" % uid)
+        return uid
+
+    def share(self, maildrop: SimMaildrop) -> None:
+        self.maildrop = maildrop
+        maildrop.on_gone = lambda mails: [self.kept.pop(int(mail.uid), None) for mail in mails]
+
+
 class SimServer(MemoryServer):
     """A destination that says what it served whole, and may be in a bad mood for one command."""
 
@@ -137,6 +152,10 @@ def make(profile: Profile, rng: random.Random) -> Servers:
 
     server = SimServer(rng, has_uids=profile.has_uids, is_atomic=profile.is_atomic, make_mailbox=box)
     servers = Servers(maildrop, server)
+    if profile.is_shared:
+        shared = SharedMailbox(uidvalidity=rng.randrange(1, 1 << 31))
+        shared.share(maildrop)
+        server.mailboxes[FOLDER] = shared
     for number in range(profile.messages):
         same = b"<same@sim.invalid>" if profile.same_id else None
         # On the wire one message is too large for a literal of LITERAL- (RFC 7888 §5).
@@ -149,9 +168,12 @@ def make(profile: Profile, rng: random.Random) -> Servers:
 
 
 def arrive(profile: Profile, servers: Servers, octets: bytes) -> None:
-    uid = b"same-uidl" if profile.uidls == "repeat" and len(servers.originals) < 3 else None
-    servers.maildrop.deliver(octets, uid)
     servers.originals.append(octets)
+    if profile.is_shared:
+        _store(servers, octets)
+        return
+    uid = b"same-uidl" if profile.uidls == "repeat" and len(servers.originals) < 4 else None
+    servers.maildrop.deliver(octets, uid)
 
 
 def between_runs(profile: Profile, servers: Servers, rng: random.Random, number: int) -> None:
