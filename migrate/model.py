@@ -388,7 +388,7 @@ class Checkpoint(NamedTuple):
     proof: str = ""  # what the last verification saw: "octets", "octets, changed: ...", "size"
     reason: str = ""  # why it was set aside, or kept
     attempts: int = 0
-    verified_at: int | None = None  # seconds since the epoch, when it was first verified
+    verified_at: int | None = None  # seconds since the epoch: the last login at the source before it was first verified
     proven_run: int | None = None  # the run in which every octet was served back and matched
     fetched_session: int | None = None  # the source session that served these octets
     is_spooled: bool = False  # a durable copy stands in the spool

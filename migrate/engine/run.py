@@ -67,7 +67,9 @@ class Run:
     number: int = 0
     session: int = 0  # of the source
     began: Instant | None = None
-    fetched_at: float = 0.0  # wall time of the listing, for dates that nothing else tells
+    # Wall time of the last login at the source, before the first one of the begin of the run: the date of a message
+    # that tells none, and the time of a proof.
+    fetched_at: float = 0.0
     is_stopping: bool = False
     has_skipped: bool = False  # what a person does not want fetched is marked: what comes later is new
     has_worked: bool = False  # both ends were reached and the source was listed

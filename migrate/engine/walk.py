@@ -76,7 +76,7 @@ def walk(
 
 
 def _begin(run: Run) -> Steps[None]:
-    wall = yield from run.wall()
+    wall = run.fetched_at = yield from run.wall()
     run.number, last_alive = yield from run.ask(lambda books: books.begin_run(wall))
     if last_alive is not None and wall < last_alive - DAY_S:
         run.forbid_deletion("the clock of this machine stands more than a day before the last run")

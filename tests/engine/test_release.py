@@ -23,7 +23,7 @@ from migrate.errors import Exit, MessageError, StoreError
 from migrate.events import Deleted, Deleting, DeletionOff, Notice
 
 from .releasing import Refusing, at, change_rows, fails, kept, sent
-from .support import Between, letter
+from .support import Between, Crash, letter
 
 DAY_S = 86400
 
@@ -143,6 +143,19 @@ def test_nothing_that_was_verified_later_than_asked_is_deleted(copied: Refusing)
     )
     assert copied.migrate(delete_after_s=DAY_S) is Exit.OK
     assert copied.rows() == {"released": 2, "verified": 2}
+
+
+def test_what_a_killed_run_had_under_way_waits_for_its_days(between: Refusing) -> None:
+    def die(command: Command) -> None:
+        raise Crash
+
+    between.on_command = at(ReadBack, die)
+    with pytest.raises(Crash):
+        between.migrate()
+    between.on_command = lambda command: None
+    assert between.migrate(delete_after_s=30 * DAY_S) is Exit.OK  # proves it before the source is reached
+    assert between.rows() == {"verified": 4}
+    assert len(between.maildrop.deleted) == 0
 
 
 def test_as_soon_as_verified_asks_no_clock(copied: Refusing) -> None:
