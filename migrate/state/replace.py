@@ -35,8 +35,9 @@ def set_aside(path: Path, number: int) -> Path:
 
 
 def is_set_aside(path: Path) -> bool:
-    """Whether this is an old state file in whose place another one stands."""
-    found = re.fullmatch(r"(.+)\.corrupt-[0-9]+", path.name)
+    """Whether this is an old state file in whose place another one stands: one that a rebuild put aside, or the copy
+    that was made before a file of an older version was changed (``file.migrate``), whole or in the making."""
+    found = re.fullmatch(r"(.+)\.(?:corrupt-[0-9]+|version-[0-9]+(?:\.new)?)", path.name)
     return found is not None and path.with_name(found[1]).exists()
 
 

@@ -219,7 +219,7 @@ def unfinished_elsewhere(path: Path, source_account: str) -> str:
 
 
 def state_files(directory: Path, *, but: Path | None = None) -> list[Path]:
-    """The state files that stand in a directory, without those that a rebuild set aside.
+    """The state files that stand in a directory, without those in whose place another one stands.
 
     ``but``: one that this process has open. Opened once more and closed, it would lose its locks (POSIX, fcntl).
     """

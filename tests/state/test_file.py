@@ -290,6 +290,20 @@ def test_an_older_version_is_brought_up_after_a_copy_was_made(made: Path, monkey
     assert len(old) > 0
 
 
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_the_copy_of_an_older_version_does_not_forbid_deletion(made: Path, is_whole: bool) -> None:
+    def step(connection: sqlite3.Connection) -> None:
+        connection.execute("CREATE TABLE later (id INTEGER PRIMARY KEY)")
+
+    state_file.migrate(made, 1, [step])
+    copy = made.with_name("a.sqlite.version-1")
+    if not is_whole:  # as one has it that was killed just before the rename
+        copy = copy.rename(made.with_name("a.sqlite.version-1.new"))
+    assert unfinished_elsewhere(made, SOURCE) == ""
+    made.unlink()
+    assert str(copy) in unfinished_elsewhere(made, SOURCE), "where nothing stands in its place, it is what there is"
+
+
 def test_a_step_of_versions_that_fails_changes_nothing(made: Path) -> None:
     def step(connection: sqlite3.Connection) -> None:
         connection.execute("DELETE FROM message")
