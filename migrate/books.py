@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from .errors import Exit
 from .model import Checkpoint, MailboxName, Message, MessageRef, Work
 
 
@@ -70,6 +71,12 @@ class Tally:
     def balances(self) -> bool:
         parts = self.copied + self.there + self.duplicate + self.skipped + self.set_aside + self.gone + self.open
         return self.listed == parts
+
+    @property
+    def codes(self) -> tuple[Exit, ...]:
+        """What these books say of a run, whatever it was to do."""
+        aside = (Exit.SET_ASIDE,) if self.set_aside else ()
+        return aside if self.balances else (*aside, Exit.UNEXPECTED)
 
 
 class Books(Protocol):

@@ -8,6 +8,7 @@ retry wrapper whether trying again can help.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum, IntEnum
 
 
@@ -129,3 +130,27 @@ class StateError(MigrateError):
 
 class UsageError(MigrateError):
     """The command line, a configuration or a secret reference is wrong."""
+
+
+def exit_of(error: MigrateError) -> Exit:
+    """The exit code of an error that ended a run."""
+    if isinstance(error, StateError):
+        return error.exit
+    if isinstance(error, UsageError):
+        return Exit.USAGE
+    if isinstance(error, MailboxError):
+        return Exit.DEST_UNUSABLE  # those of the source are a StoreError, or set their messages aside
+    if not isinstance(error, StoreError):
+        return Exit.UNEXPECTED  # one message never ends a run
+    is_source = error.end == "source"
+    return {
+        Cause.UNREACHABLE: Exit.TEMPORARY,
+        Cause.LOGIN: Exit.SOURCE_LOGIN if is_source else Exit.DEST_LOGIN,
+        Cause.UNUSABLE: Exit.SOURCE_UNUSABLE if is_source else Exit.DEST_UNUSABLE,
+        Cause.FULL: Exit.SOURCE_UNUSABLE if is_source else Exit.DEST_FULL,
+    }[error.cause]
+
+
+def first_of(codes: Iterable[Exit]) -> Exit:
+    """The code of a run to which several apply: the first in EXIT_PRECEDENCE. OK where none does."""
+    return min(codes, key=EXIT_PRECEDENCE.index, default=Exit.OK)

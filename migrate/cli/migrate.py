@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import Job, default_state_path, get_secret, is_loopback, parse_endpoint, parse_pin, parse_secret_ref
-from ..errors import Cause, Exit, MigrateError, StateError, StoreError, UsageError
+from ..errors import Exit, MigrateError, UsageError, exit_of
 from ..events import Event
 from ..model import INBOX, Dedupe, Endpoint, MailboxName, Mark, Policy, Protocol, Secret, Tls, Verify
 from . import keys, logfile, report, texts
@@ -97,23 +97,6 @@ def _write_stderr(lines: list[str]) -> None:
     except OSError:
         # Nobody listens any more; the stop itself goes on.
         return
-
-
-def exit_of(error: MigrateError) -> Exit:
-    """The exit code of an error that ended the run."""
-    if isinstance(error, StateError):
-        return error.exit
-    if isinstance(error, UsageError):
-        return Exit.USAGE
-    if not isinstance(error, StoreError):
-        return Exit.UNEXPECTED
-    is_source = error.end == "source"
-    return {
-        Cause.UNREACHABLE: Exit.TEMPORARY,
-        Cause.LOGIN: Exit.SOURCE_LOGIN if is_source else Exit.DEST_LOGIN,
-        Cause.UNUSABLE: Exit.SOURCE_UNUSABLE if is_source else Exit.DEST_UNUSABLE,
-        Cause.FULL: Exit.SOURCE_UNUSABLE if is_source else Exit.DEST_FULL,
-    }[error.cause]
 
 
 # --- options -> Job -------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import default_state_path, parse_endpoint, state_directory
-from ..errors import EXIT_PRECEDENCE, Exit, StateError, UsageError
+from ..errors import Exit, StateError, UsageError, first_of
 from ..events import Skipped
 from ..model import Checkpoint, display
 from ..state import StateReader, Summary, read_state, rebind
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> Exit:
             continue
         for line in lines:
             out.line(line)
-    return next((code for code in EXIT_PRECEDENCE if code in codes), Exit.OK)
+    return first_of(codes)
 
 
 def _only(options: argparse.Namespace) -> Path:

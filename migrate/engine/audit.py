@@ -18,7 +18,7 @@ from ..commands import (
     OpenSource,
     SearchUids,
 )
-from ..errors import EXIT_PRECEDENCE, Cause, Exit, MailboxError, MigrateError, Retry, StateError, StoreError
+from ..errors import Cause, Exit, MailboxError, MigrateError, Retry, StateError, StoreError
 from ..events import Connected, Counting, Event, Judged, Notice, Recounted
 from ..model import Fingerprint, MailboxName, Policy, display
 from ..recount import FAULTS, Counts, Finding
@@ -27,7 +27,7 @@ from ..rules.place import places_of
 from .reading import Reading, on_sheet
 from .run import Run, Steps, Stopped
 from .session import open_destination
-from .walk import code_of, drop, passes, sentence
+from .walk import drop, passes, sentence
 
 FINDINGS = 1000  # asked of the sheet at once
 
@@ -48,7 +48,8 @@ def audit(policy: Policy, emit: Callable[[Event], None]) -> Steps[Exit]:
         yield from drop(run)
     except Stopped:
         counts = None
-    code = _exit_code(run, problems, counts)
+    differs = counts is not None and any(counts.tiers[tier] for tier in FAULTS)
+    code = run.exit_code(problems, *([Exit.DIFFERENCES] if differs else []))
     emit(_recounted(counts, code, problems))
     return code
 
@@ -159,15 +160,6 @@ def _judged(run: Run, finding: Finding) -> Judged:
         is_released=finding.is_released,
         said=display(finding.said) if finding.said else "",
     )
-
-
-def _exit_code(run: Run, problems: list[MigrateError], counts: Counts | None) -> Exit:
-    if run.is_stopping:
-        return Exit.INTERRUPTED
-    codes = {code_of(problem) for problem in problems}
-    if counts is not None and any(counts.tiers[tier] for tier in FAULTS):
-        codes.add(Exit.DIFFERENCES)
-    return next((code for code in EXIT_PRECEDENCE if code in codes), Exit.OK)
 
 
 def _recounted(counts: Counts | None, code: Exit, problems: list[MigrateError]) -> Recounted:

@@ -15,7 +15,7 @@ from typing import Protocol, cast
 
 from ..books import Books, MailboxMemory, Tally
 from ..commands import CloseDest, CloseSource, Commit, ListSource, Outcome
-from ..errors import EXIT_PRECEDENCE, Exit, MigrateError, Retry, StateError, StoreError
+from ..errors import Exit, MigrateError, Retry, StateError, StoreError
 from ..events import Counting, Event, Finished, Notice, Scanned
 from ..model import MailboxName, Policy
 from ..rules.place import places_of
@@ -25,7 +25,7 @@ from .recover import scan, settle
 from .run import Run, Steps, Stopped
 from .session import open_destination
 from .transfer import Transfer
-from .walk import code_of, drop, passes, sentence
+from .walk import drop, passes, sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def rebuild(policy: Policy, emit: Callable[[Event], None]) -> Steps[Exit]:
         yield from drop(run)
     except Stopped:
         tally = Tally()
-    code = _exit_code(run, problems, tally)
+    code = run.exit_code(problems, *tally.codes)
     emit(Finished(tally, int(code), tuple(sentence(problem) for problem in problems)))
     return code
 
@@ -165,14 +165,3 @@ class Rebinding(Transfer):
             self.pump.fail(outcome.error)
         else:
             self.run.progress += 1
-
-
-def _exit_code(run: Run, problems: list[MigrateError], tally: Tally) -> Exit:
-    if run.is_stopping:
-        return Exit.INTERRUPTED
-    codes = {code_of(problem) for problem in problems}
-    if tally.set_aside:
-        codes.add(Exit.SET_ASIDE)
-    if not tally.balances:
-        codes.add(Exit.UNEXPECTED)
-    return next((code for code in EXIT_PRECEDENCE if code in codes), Exit.OK)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from ..books import Books
 from ..commands import Ask, Command, DestFacts, Instant, MailboxStatus, Now, Outcome, SourceFacts, Wait
-from ..errors import MigrateError
+from ..errors import Exit, MigrateError, exit_of, first_of
 from ..events import DeletionOff, Event, Kept, Stopping
 from ..model import Checkpoint, MailboxName, Policy, display
 
@@ -185,6 +185,10 @@ class Run:
         if abs(jump_s) > DAY_S:
             self.forbid_deletion("the clock of this machine jumped by more than a day during this run")
         return now.wall
+
+    def exit_code(self, problems: Sequence[MigrateError], *told: Exit) -> Exit:
+        """The code of the run, of what ended it and of what its books have ``told``. A stop wins over all."""
+        return Exit.INTERRUPTED if self.is_stopping else first_of([*map(exit_of, problems), *told])
 
     def check_stop(self) -> None:
         if self.is_stopping:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from ..books import ListingFacts, Tally
 from ..commands import CloseDest, CloseSource, Command, ListSource, OpenMailbox, ReachSource
-from ..errors import EXIT_PRECEDENCE, Cause, Exit, MailboxError, MigrateError, Retry, StateError, StoreError, UsageError
+from ..errors import Cause, Exit, MailboxError, MigrateError, Retry, StateError, StoreError, UsageError
 from ..events import Event, Finished, Gone, Notice, Reconnecting
 from ..model import MailboxName, Policy, display
 from ..rules.place import places_of, renamed
@@ -68,7 +68,7 @@ def walk(
         tally = yield from run.ask(lambda books: books.tally())
     except StateError as error:
         problems.append(error)
-    exit_code = _exit_code(run, problems, tally)
+    exit_code = run.exit_code(problems, *_told(run, tally))
     for kept in run.kept.values():
         emit(kept)
     emit(Finished(tally, int(exit_code), tuple(sentence(problem) for problem in problems)))
@@ -297,33 +297,13 @@ def _look_anew(run: Run, mailbox: MailboxName) -> Steps[None]:
     yield from claim(run, mailbox, is_final=True)
 
 
-def _exit_code(run: Run, problems: list[MigrateError], tally: Tally) -> Exit:
-    if run.is_stopping:
-        return Exit.INTERRUPTED
-    codes = {code_of(problem) for problem in problems}
-    if tally.set_aside or run.kept:
-        codes.add(Exit.SET_ASIDE)
+def _told(run: Run, tally: Tally) -> list[Exit]:
+    codes = list(tally.codes)
+    if run.kept:
+        codes.append(Exit.SET_ASIDE)
     if tally.open and run.policy.limit is None and not run.policy.dry_run:
-        codes.add(Exit.TEMPORARY)
-    if not tally.balances:
-        codes.add(Exit.UNEXPECTED)
-    return next((code for code in EXIT_PRECEDENCE if code in codes), Exit.OK)
-
-
-def code_of(problem: MigrateError) -> Exit:
-    if isinstance(problem, StateError):
-        return problem.exit
-    if isinstance(problem, UsageError):
-        return Exit.USAGE
-    if not isinstance(problem, StoreError):
-        return Exit.DEST_UNUSABLE
-    is_source = problem.end == "source"
-    return {
-        Cause.UNREACHABLE: Exit.TEMPORARY,
-        Cause.LOGIN: Exit.SOURCE_LOGIN if is_source else Exit.DEST_LOGIN,
-        Cause.UNUSABLE: Exit.SOURCE_UNUSABLE if is_source else Exit.DEST_UNUSABLE,
-        Cause.FULL: Exit.DEST_FULL,
-    }[problem.cause]
+        codes.append(Exit.TEMPORARY)
+    return codes
 
 
 def sentence(problem: MigrateError) -> str:

@@ -32,7 +32,7 @@ from migrate.commands import (
 )
 from migrate.engine import walk
 from migrate.engine.session import check_listing, may_list_again, may_quit, open_source
-from migrate.engine.walk import code_of, sentence
+from migrate.engine.walk import sentence
 from migrate.errors import (
     Cause,
     Exit,
@@ -43,6 +43,7 @@ from migrate.errors import (
     StateError,
     StoreError,
     UsageError,
+    exit_of,
 )
 from migrate.events import (
     Connected,
@@ -76,17 +77,18 @@ _NOW = Instant(1e9, 1.0)
         (StateError("x", exit=Exit.STATE_LOCKED), Exit.STATE_LOCKED),
         (UsageError("x"), Exit.USAGE),
         (MailboxError("x"), Exit.DEST_UNUSABLE),
-        (MessageError("x"), Exit.DEST_UNUSABLE),
+        (MessageError("x"), Exit.UNEXPECTED),
         (trouble(), Exit.TEMPORARY),
         (trouble(cause=Cause.LOGIN), Exit.SOURCE_LOGIN),
         (trouble(cause=Cause.LOGIN, end="destination"), Exit.DEST_LOGIN),
         (trouble(cause=Cause.UNUSABLE), Exit.SOURCE_UNUSABLE),
         (trouble(cause=Cause.UNUSABLE, end="destination"), Exit.DEST_UNUSABLE),
+        (trouble(cause=Cause.FULL), Exit.SOURCE_UNUSABLE),
         (trouble(cause=Cause.FULL, end="destination"), Exit.DEST_FULL),
     ],
 )
 def test_every_problem_has_its_code(problem: MigrateError, code: Exit) -> None:
-    assert code_of(problem) is code
+    assert exit_of(problem) is code
 
 
 def test_a_problem_is_told_with_its_end_the_words_of_the_server_and_what_to_do() -> None:
@@ -114,15 +116,15 @@ EVEN = Tally(listed=3, copied=3)
 )
 def test_the_books_decide_the_code_of_a_run_without_a_problem(tally: Tally, policy: dict[str, Any], code: Exit) -> None:
     run, _ = a_run(**policy)
-    assert walk._exit_code(run, [], tally) is code
+    assert run.exit_code([], *walk._told(run, tally)) is code
 
 
 def test_of_several_codes_the_first_in_order_counts_and_a_stop_wins_over_all() -> None:
     run, _ = a_run()
     problems: list[MigrateError] = [trouble(), trouble(cause=Cause.LOGIN, end="destination")]
-    assert walk._exit_code(run, problems, EVEN) is Exit.DEST_LOGIN
+    assert run.exit_code(problems, *walk._told(run, EVEN)) is Exit.DEST_LOGIN
     run.note_stop()
-    assert walk._exit_code(run, problems, EVEN) is Exit.INTERRUPTED
+    assert run.exit_code(problems, *walk._told(run, EVEN)) is Exit.INTERRUPTED
 
 
 class Broken(Between):
