@@ -125,8 +125,14 @@ class Books(Protocol):
         """Rows VERIFIED, DUPLICATE, RELEASING or RELEASED that the source session's listing shows,
         verified at or before that time, by id, ids > ``after``. Unsure ones are left out."""
 
-    def count_releasable(self, verified_before: int) -> tuple[int, int]:
-        """How many messages and octets ``releasable`` would give in all."""
+    def count_open(self, limit: int | None) -> tuple[int, int]:
+        """How many messages and octets ``next_work`` would give in all, or up to that limit, with those INTENDED.
+
+        Unsure ones are left out. Of what the listing does not show, the size is that of the listing that did.
+        """
+
+    def count_releasable(self, verified_before: int, limit: int | None = None) -> tuple[int, int]:
+        """How many messages and octets ``releasable`` would give in all, or up to that limit."""
 
     # Rows ----------------------------------------------------------------------------------
     def commit(self, batches: Sequence[tuple[Checkpoint, ...]]) -> None:

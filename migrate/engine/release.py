@@ -37,12 +37,9 @@ def release(run: Run) -> Steps[array[int]]:
     wall = yield from run.wall()
     if run.deletion_off:  # the clock jumped while we copied
         return marked
-    # "As soon as verified" asks no clock: one that was set back an hour would hide what was verified just now.
-    before = int(wall - after_s) if after_s else ALWAYS
-    messages, octets = yield from run.ask(lambda books: books.count_releasable(before))
-    limit = messages
-    if run.policy.max_delete is not None:
-        limit = min(messages, run.policy.max_delete - run.marked)
+    before = verified_before(wall, after_s)
+    left = None if run.policy.max_delete is None else run.policy.max_delete - run.marked
+    limit, octets = yield from run.ask(lambda books: books.count_releasable(before, left))
     if not limit or not (yield from _make_safe(run)):
         return marked
     run.again = 0
@@ -66,6 +63,12 @@ def release(run: Run) -> Steps[array[int]]:
         marked.extend((yield from _try_one(run, lane, mailbox, some[: limit - len(marked)])))
     yield from run.do(CloseDest(lane))
     return marked
+
+
+def verified_before(wall: float, after_s: int) -> int:
+    """Up to when a message has to have been verified to be deleted now."""
+    # "As soon as verified" asks no clock: one that was set back an hour would hide what was verified just now.
+    return int(wall - after_s) if after_s else ALWAYS
 
 
 def confirm(run: Run, marked: array[int]) -> Steps[None]:

@@ -148,8 +148,11 @@ class State:
     def releasable(self, limit: int, after: int, verified_before: int) -> list[Work]:
         return self._bindings.releasable(limit, after, verified_before, self._session)
 
-    def count_releasable(self, verified_before: int) -> tuple[int, int]:
-        return self._bindings.count_releasable(verified_before, self._session)
+    def count_open(self, limit: int | None) -> tuple[int, int]:
+        return self._bindings.count_open(limit)
+
+    def count_releasable(self, verified_before: int, limit: int | None = None) -> tuple[int, int]:
+        return self._bindings.count_releasable(verified_before, self._session, limit)
 
     # --- rows ------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from .rows import SELECTED, checkpoint_of
 from .schema import quoted
 
 _RELEASABLE = quoted(Stage.VERIFIED, Stage.DUPLICATE, Stage.RELEASING, Stage.RELEASED)
+_TO_COPY = quoted(Stage.LISTED, Stage.INTENDED, Stage.SET_ASIDE)
 _UNSAFE = quoted(Stage.LISTED, Stage.INTENDED, Stage.APPENDED, Stage.SET_ASIDE)
 
 # What the listing says of the row beside it; all NULL where it does not show the row.
@@ -84,13 +85,29 @@ class Bindings:
             {"session": session, "before": before, "after": after, "limit": limit},
         )
 
-    def count_releasable(self, before: int, session: int) -> tuple[int, int]:
+    def count_releasable(self, before: int, session: int, limit: int | None) -> tuple[int, int]:
         self._listing.complete()
-        [(messages, octets)] = self._db.ask(
-            f"SELECT count(*), ifnull(sum(coalesce(b.octets, m.size, 0)), 0) {_FROM_RELEASABLE}",
-            {"session": session, "before": before, "after": 0},
+        values = {"session": session, "before": before, "after": 0}
+        return self._sum(
+            f"SELECT coalesce(b.octets, m.size, 0) AS octets {_FROM_RELEASABLE} ORDER BY b.row", values, limit
         )
-        return messages, octets
+
+    def count_open(self, limit: int | None) -> tuple[int, int]:
+        self._listing.complete_for(_TO_COPY)
+        return self._sum(
+            "SELECT coalesce(b.octets, m.octets, 0) AS octets FROM message m LEFT JOIN bound b ON b.row = m.id"
+            f" WHERE m.stage IN ({_TO_COPY}) AND (b.row IS NOT NULL OR m.is_spooled)"
+            " AND NOT ifnull(b.is_unsure AND NOT b.is_resolved, 0) ORDER BY m.id",
+            {},
+            limit,
+        )
+
+    def _sum(self, sql: str, values: dict[str, int], limit: int | None) -> tuple[int, int]:
+        """How many records the statement gives, up to that limit, and the sum of their octets."""
+        # To SQLite, every number below zero is no limit.
+        values = values | {"limit": -1 if limit is None else max(0, limit)}
+        [(count, octets)] = self._db.ask(f"SELECT count(*), ifnull(sum(octets), 0) FROM ({sql} LIMIT :limit)", values)
+        return count, octets
 
     def retrieved_unsafe(self, session: int) -> list[Work]:
         self._listing.complete_for(_UNSAFE)

@@ -119,6 +119,11 @@ def test_max_delete_counts_over_all_sessions_of_a_run(between: Between) -> None:
     assert len(between.maildrop.deleted) == 4
 
 
+def test_it_is_said_how_much_max_delete_lets_go(copied: Refusing) -> None:
+    assert copied.migrate(delete_after_s=0, max_delete=3) is Exit.OK
+    assert copied.all(Deleting) == [Deleting(3, sum(len(letter(n)) for n in range(3)))]
+
+
 def test_max_delete_is_not_reached_by_what_is_kept(copied: Refusing) -> None:
     del copied.box.kept[1]
     assert copied.migrate(delete_after_s=0, max_delete=2) is Exit.SET_ASIDE
