@@ -197,16 +197,15 @@ class Notice(Event):
 
 @dataclass(frozen=True, slots=True)
 class WouldDo(Event):
-    """A dry run's answer."""
+    """A dry run's answer. ``octets``: of what would be copied. ``mailboxes``: where it would go, each with how many
+    messages it holds now; None: it would be created."""
 
     copy: int
     octets: int
     unsure: int
     done: int
     delete: int
-    mailbox: str
-    mailbox_exists: bool
-    mailbox_messages: int
+    mailboxes: tuple[tuple[str, int | None], ...]
 
 
 @dataclass(frozen=True, slots=True)

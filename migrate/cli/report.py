@@ -60,16 +60,21 @@ def _row(row: Row, width: int) -> str:
 
 def would_do(event: WouldDo) -> list[str]:
     """The answer of a dry run."""
-    place = f'"{event.mailbox}"'
-    there = f"{place} holds {count(event.mailbox_messages)}" if event.mailbox_exists else f"{place} would be created"
-    rows: list[Row] = [(event.copy, f"would be copied into {place}")]
+    there = [
+        f'"{name}" would be created.' if holds is None else f'"{name}" holds {count(holds)}.'
+        for name, holds in event.mailboxes
+    ]
+    places = [f'"{name}"' for name, _ in event.mailboxes]
+    where = f" into {places[0] if len(places) == 1 else f'{len(places):,} folders'}" if places else ""
+    what = f" ({size(event.octets)})" if event.copy else ""
+    rows: list[Row] = [(event.copy, f"would be copied{where}{what}")]
     if event.unsure:
         rows.append((event.unsure, "would be fetched first: only their content tells whether they are done"))
     rows.append((event.done, "done"))
     width = max(len(f"{number:,}") for number, _ in [*rows, (event.delete, "")]) + 2
     would_delete = f"Would delete {count(event.delete)} at the source." if event.delete else "Would delete nothing."
-    begin = f"Dry run: nothing was touched. The source lists {size(event.octets)} in all."
-    return [begin, *(_row(row, width) for row in rows), f"{there}. {would_delete}"]
+    last = [f"{there[0]} {would_delete}"] if len(there) == 1 else [*there, would_delete]
+    return ["Dry run: nothing was touched.", *(_row(row, width) for row in rows), *last]
 
 
 def recount(event: Recounted) -> list[str]:

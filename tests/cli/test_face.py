@@ -189,21 +189,43 @@ def test_a_dry_run_answers_on_stdout() -> None:
     events: list[Event] = [
         Connected("source", "x"),
         Listed(5004, 312_400_000, 4990, 10, 4990, 4),
-        WouldDo(4990, 312_400_000, 4, 10, 120, "Archive", False, 0),
+        WouldDo(4990, 312_400_000, 4, 10, 120, (("Archive", None),)),
         Finished(Tally(listed=10, copied=10), 0, ()),
     ]
     assert (
         tell(events, manner=manner).out
         == """\
-Dry run: nothing was touched. The source lists 312.4 MB in all.
-  4,990  would be copied into "Archive"
+Dry run: nothing was touched.
+  4,990  would be copied into "Archive" (312.4 MB)
       4  would be fetched first: only their content tells whether they are done
      10  done
 "Archive" would be created. Would delete 120 messages at the source.
 """
     )
-    events[2] = WouldDo(1, 5, 0, 0, 0, "INBOX", True, 1)
-    assert tell(events, manner=manner).out.endswith('"INBOX" holds 1 message. Would delete nothing.\n')
+    events[2] = WouldDo(0, 0, 0, 0, 0, (("INBOX", 1),))
+    assert (
+        tell(events, manner=manner).out
+        == """\
+Dry run: nothing was touched.
+  0  would be copied into "INBOX"
+  0  done
+"INBOX" holds 1 message. Would delete nothing.
+"""
+    )
+    events[2] = WouldDo(6, 9_000_000, 0, 0, 0, (("INBOX", 1203), ("Work", None)))
+    assert (
+        tell(events, manner=manner).out
+        == """\
+Dry run: nothing was touched.
+  6  would be copied into 2 folders (9.0 MB)
+  0  done
+"INBOX" holds 1,203 messages.
+"Work" would be created.
+Would delete nothing.
+"""
+    )
+    events[2] = WouldDo(0, 0, 0, 0, 0, ())
+    assert "  0  would be copied\n" in tell(events, manner=manner).out, "a source without a folder"
 
 
 @pytest.mark.parametrize(

@@ -264,7 +264,7 @@ def test_a_dry_run_touches_nothing(
 
     assert (ran.code, ran.err) == (0, "")
     would = ran.one("would-do")
-    assert (would["copy"], would["done"], would["mailbox_exists"]) == (COUNT, 0, False)
+    assert (would["copy"], would["done"], would["mailboxes"]) == (COUNT, 0, [[FOLDER, None]])
     assert would["delete"] == (COUNT if options else 0)
     assert list(files(migration.state.parent)) == before
     asked = {line.split(b" ")[0].upper() for line in dovecot.commands(names[0]).split(b"\r\n") if line}

@@ -182,6 +182,20 @@ def test_a_backup_keeps_every_folder_and_gives_it_back(accounts: Accounts) -> No
     assert accounts.run(*restore).all("copied") == []
 
 
+def test_a_dry_run_names_every_folder_that_mail_would_go_into(accounts: Accounts) -> None:
+    words = ("backup", accounts.ferry.source, str(accounts.scratch / "backup"), "--source-password", "env:OLD_PASSWORD")
+    held = [len(accounts.held(accounts.old, folder)) for folder in FOLDERS]
+    names = ("INBOX", "Sent", "Archive/2003", "Entwürfe")
+    would = accounts.run(*words, "--dry-run").one("would-do")
+    assert (would["copy"], would["done"]) == (sum(held), 0)
+    assert dict(would["mailboxes"]) == dict.fromkeys(names)
+    ran = accounts.run(*words, "--dedupe", "off")
+    assert sum(event["octets"] for event in ran.all("copied")) == would["octets"]
+    would = accounts.run(*words, "--dry-run").one("would-do")
+    assert (would["copy"], would["octets"], would["done"]) == (0, 0, sum(held))
+    assert dict(would["mailboxes"]) == dict(zip(names, held, strict=True))
+
+
 def test_killed_again_and_again_every_message_is_there_once_in_its_folder(accounts: Accounts) -> None:
     with accounts.dovecot.imap(accounts.old) as imap:
         for folder in FOLDERS:

@@ -47,6 +47,8 @@ from migrate.errors import (
 )
 from migrate.events import (
     Connected,
+    Copied,
+    Deleted,
     DeletionOff,
     Doubled,
     Finished,
@@ -365,6 +367,34 @@ def test_a_limit_ends_the_run_after_the_session_that_reached_it(between: Between
     assert sum(isinstance(command, ListSource) for command in between.sent) == 1
     assert between.migrate(limit=3) is Exit.OK
     assert between.rows() == {"verified": 4}
+
+
+@pytest.mark.parametrize("changes", [{}, {"limit": 3}, {"max_delete": 2}, {"limit": 3, "max_delete": 4}])
+def test_a_dry_run_says_what_the_same_run_does_then(tmp_path: Path, changes: dict[str, Any]) -> None:
+    between = Between(tmp_path, [letter(n, body=b"x" * n) for n in range(8)])
+    assert between.migrate(limit=2) is Exit.OK
+    changes |= {"delete_after_s": 0}
+    assert between.migrate(**changes, dry_run=True) is Exit.OK
+    would = between.one(WouldDo)
+    assert would.mailboxes == (("Old", 2),)
+    assert between.migrate(**changes) is Exit.OK
+    copied = between.all(Copied)
+    assert (would.copy, would.octets) == (sum(e.messages for e in copied), sum(e.octets for e in copied))
+    assert would.delete == sum(event.messages for event in between.all(Deleted))
+
+
+def test_a_dry_run_counts_what_an_interrupted_run_has_begun(between: Between) -> None:
+    def die(command: Command) -> None:
+        if isinstance(command, Append):
+            raise Crash
+
+    between.on_command = die
+    with pytest.raises(Crash):
+        between.migrate()
+    between.on_command = lambda command: None
+    assert between.rows() == {"intended": 4}
+    assert between.migrate(dry_run=True) is Exit.OK
+    assert (between.one(WouldDo).copy, between.one(WouldDo).octets) == (4, sum(len(letter(n)) for n in range(4)))
 
 
 def test_a_dry_run_asks_and_touches_nothing(between: Between) -> None:
