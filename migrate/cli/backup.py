@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 
 from ..config import FILES, Job, default_state_path
@@ -60,8 +62,24 @@ def restoration_of(options: argparse.Namespace) -> Job:
     if chosen == Chosen():
         return job
     if options.state is None:
-        job = replace(job, state_path=default_state_path(job.source, job.dest, repr(chosen)))
+        names = (_choice(options), _choice_before(chosen))
+        paths = [default_state_path(job.source, job.dest, name) for name in names]
+        job = replace(job, state_path=next((path for path in paths if os.path.exists(path)), paths[0]))
     return replace(job, wanted=chosen)
+
+
+def _choice(options: argparse.Namespace) -> str:
+    """What was chosen, as it was written: names a state file, so it is the same in every zone and every version."""
+    given = {name: getattr(options, name) for name in ("since", "before", "sender", "subject", "message_id")}
+    return json.dumps({name: str(value) for name, value in given.items() if value is not None})
+
+
+def _choice_before(chosen: Chosen) -> str:
+    """The same as it named the first state files, which go on being used. It has the zone of the machine in it."""
+    return (
+        f"Chosen(since={chosen.since!r}, before={chosen.before!r}, sender={chosen.sender!r}, "
+        f"subject={chosen.subject!r}, message_id={chosen.message_id!r})"
+    )
 
 
 def directory(text: str) -> Endpoint:
@@ -114,5 +132,11 @@ def there(path: Path) -> Iterator[Path]:
 
 
 def _midnight(day: date | None) -> datetime | None:
-    """When that day begins in the zone of this machine."""
-    return None if day is None else datetime.combine(day, time()).astimezone()
+    """When that day begins in the zone of this machine; in UTC where its calendar has no such moment."""
+    if day is None:
+        return None
+    midnight = datetime.combine(day, time())
+    try:
+        return midnight.astimezone()
+    except (ValueError, OverflowError):  # 0001-01-01: the moment may be in the year before it
+        return midnight.replace(tzinfo=UTC)

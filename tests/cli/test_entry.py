@@ -6,6 +6,9 @@ import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from migrate.cli import entry
 from migrate.cli.backup import backup_of, restoration_of
 from migrate.cli.migrate import job_of
 from migrate.cli.options import parse
+from migrate.config import Job, default_state_path
 from migrate.errors import EXIT_PRECEDENCE, Exit, UsageError
 from migrate.model import INBOX, Dedupe, MailboxName, Mark, Policy, Verify
 from migrate.rules.choose import Chosen
@@ -316,6 +320,76 @@ def test_every_option_of_a_backup_reaches_the_job(tmp_path: Path) -> None:
     assert job.policy == wanted
     assert (job.layout, job.state_path, job.source.pin) == ("year", tmp_path / "s", b"\xab" * 32)
     assert job.secret_variables == {"A"}
+
+
+@pytest.fixture
+def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Moves this process into a zone; afterwards it is at home again."""
+
+    def move(name: str) -> None:
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+
+    yield move
+    monkeypatch.undo()
+    time.tzset()
+
+
+def restored_with(path: Path, *options: str) -> Job:
+    (path / "2026-11.mbox").touch()
+    return restoration_of(parse(["restore", str(path), DST, *options]))
+
+
+def test_a_choice_has_the_same_state_file_in_every_zone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: Callable[[str], None]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "states"))
+    choices = [
+        ("--since", "2026-01-01"),
+        ("--before", "2026-01-01"),
+        ("--since", "2026-01-01", "--from", "ada"),
+        ("--subject", "ada"),
+        ("--subject", os.fsdecode(b"\xff")),
+        ("--message-id", "ada"),
+    ]
+    zone("UTC")
+    paths = [restored_with(tmp_path, *choice).state_path for choice in choices]
+    assert len(set(paths)) == len(choices)
+    zone("Europe/Paris")
+    assert [restored_with(tmp_path, *choice).state_path for choice in choices] == paths
+
+
+def test_a_state_file_with_the_zone_in_its_name_goes_on_being_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: Callable[[str], None]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "states"))
+    zone("Europe/Paris")
+    named = (
+        "Chosen(since=datetime.datetime(2026, 1, 1, 0, 0, tzinfo=datetime.timezone("
+        "datetime.timedelta(seconds=3600), 'CET')), before=None, sender=\"o'b\", subject=None, message_id=None)"
+    )
+    choice = ("--since", "2026-01-01", "--from", "o'b")
+    job = restored_with(tmp_path, *choice)
+    old = default_state_path(job.source, job.dest, named)
+    assert job.state_path != old
+    old.parent.mkdir(parents=True)
+    old.touch()
+    assert restored_with(tmp_path, *choice).state_path == old
+    job.state_path.touch()
+    assert restored_with(tmp_path, *choice).state_path == job.state_path
+
+
+@pytest.mark.parametrize("name", ["UTC", "Pacific/Kiritimati", "America/New_York"])
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
+def test_the_first_and_the_last_day_can_be_chosen(
+    tmp_path: Path, zone: Callable[[str], None], name: str, day: str
+) -> None:
+    zone(name)
+    when = datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=-12)))
+    for option, is_meant in (("--since", day < "2"), ("--before", day > "2")):
+        wanted = restored_with(tmp_path, option, day).wanted
+        assert wanted is not None
+        assert wanted(b"", when) is is_meant
 
 
 def test_every_option_of_a_restoration_reaches_the_job(tmp_path: Path) -> None:

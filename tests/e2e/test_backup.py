@@ -414,6 +414,16 @@ def test_a_flipped_bit_is_named_by_the_command(nightly: Nightly) -> None:
     assert nightly.verify().code == 0
 
 
+def test_a_part_that_is_restored_in_another_zone_is_not_there_twice(nightly: Nightly) -> None:
+    served = nightly.deliver(list(generate(14, 3, odd=0)))
+    assert nightly.backup().code == 0
+    for zone, copied in (("UTC", 3), ("Europe/Paris", 0)):
+        nightly.ferry.environment["TZ"] = zone
+        ran = nightly.restore("--since", "1990-01-01", "--dedupe", "off")
+        assert (ran.code, sum(event["messages"] for event in ran.all("copied"))) == (0, copied)
+    assert_restored(nightly, served)
+
+
 @pytest.mark.parametrize(
     ("options", "numbers"),
     [
