@@ -15,7 +15,7 @@ from ..model import Policy, Secret
 from . import report, texts
 from .backup import existing
 from .face import Face
-from .migrate import RunJob, start
+from .migrate import RunJob, path_of, start
 from .progress import ReadingProgress
 
 
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> Exit:
         return carry_out
 
     assert place.path is not None
-    log_path = None if options.log_file is None else Path(options.log_file).expanduser().absolute()
+    log_path = path_of(options.log_file, "--log-file")
     return start(options, CheckFace, check_job, Job(place, place, Policy(), place.path, log_path=log_path))
 
 

@@ -1,11 +1,20 @@
-"""The options that are about the keeping of a backup: ``prune``, ``schedule``, and what is encrypted."""
+"""The options that are about the keeping of a backup: ``prune``, ``schedule``, what is encrypted, ``verify DIR``."""
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Any, NamedTuple
+
+from ..errors import UsageError
+
+# What popferry verify needs where it asks servers.
+_OF_ACCOUNTS = (
+    "--source-password", "--dest-password", "--source-pin", "--dest-pin", "--send-password-in-clear", "--state",
+    "--folder", "--dedupe", "--trace",
+)  # fmt: skip
 
 
 class Age(NamedTuple):
@@ -44,8 +53,18 @@ def add_prune(places: Any, exit_codes: str, add_talk: Callable[..., None]) -> An
         help="months that were over so long ago: days, months or years, like 400d, 24m, 3y")  # fmt: skip
     rule.add_argument("--keep", type=_number, metavar="N", help="all but the newest N months of each folder")
     add("--yes", action="store_true", help="delete them; without it, it is only said")
-    add_talk(parser, "say more", "say nothing on success, but what will be deleted")
+    add_talk(parser, "say more", "say nothing on success, but what will be deleted", has_servers=False)
     return parser
+
+
+def check_alone(argv: Sequence[str]) -> None:
+    """UsageError where ``popferry verify`` has one place, and an option that only two accounts could use."""
+    names = (word.partition("=")[0] for word in takewhile(lambda word: word != "--", argv))
+    if (name := next((name for name in names if name in _OF_ACCOUNTS), None)) is not None:
+        raise UsageError(
+            f"{name} is for comparing two accounts, and DEST is missing",
+            hint="Write DEST; or prove a backup, which needs no such option: popferry verify DIR.",
+        )
 
 
 def add_schedule(places: Any, endpoints: str) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from .. import __version__
 from ..errors import UsageError
-from .keeping import add_encrypt_to, add_identity, add_prune, add_schedule
+from .keeping import add_encrypt_to, add_identity, add_prune, add_schedule, check_alone
 
 COMMANDS = ("migrate", "backup", "restore", "verify", "prune", "schedule", "rebuild", "status")
 NOT_YET = ("doctor", "login")
@@ -82,6 +82,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         raise _unknown(commands[options.command], unknown)
     if options.command == "status":
         _check_status(options)
+    if options.command == "verify" and options.dest is None:
+        check_alone(argv)
     return options
 
 
@@ -163,7 +165,8 @@ def _build() -> tuple[Parser, dict[str, Parser]]:
         help="prove a backup, or compare both accounts, message by message",
         description="With SOURCE and DEST: reads every message of SOURCE and of the folder at DEST, and says of each\n"
         "message of SOURCE whether DEST has it: octet for octet, with named changes, otherwise, or not.\n"
-        "With the directory of a backup alone: reads every octet of it, and names what is not as it was stored.\n"
+        "With the directory of a backup alone: reads every octet of it, and names what is not as it was stored;\n"
+        "options about accounts are refused then.\n"
         "Changes nothing.",
         epilog=f"{ENDPOINTS}\n\n{EXIT_CODES}",
     )
@@ -368,13 +371,14 @@ def _add_link(group: argparse._ArgumentGroup, *ends: str) -> None:
         help="let +insecure endpoints send password and mail unencrypted to another machine")  # fmt: skip
 
 
-def _add_talk(parser: Parser, verbose: str, quiet: str = "say nothing on success") -> None:
+def _add_talk(parser: Parser, verbose: str, quiet: str = "say nothing on success", *, has_servers: bool = True) -> None:
     talk = parser.add_argument_group("output")
     add = talk.add_argument
     add("--json", action="store_true", help="one event per line on stdout")
     add("--no-progress", action="store_true", help="no progress bar")
     add("--log-file", metavar="FILE", help="append a log to this file; with -v one line per message")
-    add("--trace", metavar="FILE", help="record the dialogue with both servers, without passwords and mail")
+    if has_servers:
+        add("--trace", metavar="FILE", help="record the dialogue with both servers, without passwords and mail")
     add = talk.add_mutually_exclusive_group().add_argument
     add("-q", "--quiet", action="store_true", help=quiet)
     add("-v", "--verbose", action="store_true", help=verbose)

@@ -18,7 +18,7 @@ from . import report, texts
 from .backup import directory, existing
 from .face import Face
 from .keeping import Age
-from .migrate import RunJob, start
+from .migrate import RunJob, path_of, start
 
 
 def run(options: argparse.Namespace) -> Exit:
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> Exit:
 
         return carry_out
 
-    log_path = None if options.log_file is None else Path(options.log_file).expanduser().absolute()
+    log_path = path_of(options.log_file, "--log-file")
     return start(options, PruneFace, prune_job, Job(place, place, Policy(), path, log_path=log_path))
 
 

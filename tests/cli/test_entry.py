@@ -164,6 +164,25 @@ WRONG: list[tuple[list[str], str, str]] = [
     (["verify", SRC, DST, "--dry-run"], "there is no option --dry-run", "popferry verify --help"),
     (["verify", SRC, f"{DST}/A", "--folder", "B"], "--folder and a folder in DEST cannot stand together", "Take one"),
     (["verify", SRC, DST], "--source-password: there is no terminal", "file:PATH"),
+    *(
+        (
+            ["verify", place, *words],
+            f"{words[0].partition('=')[0]} is for comparing two accounts",
+            "popferry verify DIR",
+        )
+        for place, *words in (
+            (SRC, "--source-password", "prompt"),
+            ("DIR", "--dest-password=env:A"),
+            ("DIR", "--source-pin", "nonsense"),
+            ("DIR", "--dest-pin", "nonsense"),
+            ("DIR", "--send-password-in-clear"),
+            ("DIR", "--state", "S"),
+            ("DIR", "--folder", "X"),
+            ("DIR", "--dedupe", "content"),
+            ("DIR", "--trace", "F"),
+        )
+    ),
+    (["prune", "DIR", "--keep", "1", "--trace", "F"], "there is no option --trace", "popferry prune --help"),
     (["rebuild", SRC], "expected DEST", "popferry rebuild --help"),
     (["rebuild", SRC, DST, "--limit", "3"], "there is no option --limit", ""),
     (["rebuild", SRC, DST, "--settle", "-1"], "--settle: expected", ""),
