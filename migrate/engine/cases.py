@@ -131,8 +131,8 @@ def _identify(run: Run, case: Case, candidates: Sequence[Candidate]) -> Generato
     if match.stage not in TO_DO:
         seen = seen._replace(fetched_session=run.session)
         yield Commit((seen,))
+        run.started -= 1  # it was known: another one may be begun in its place
         return True
-    run.started += 1
     case.work = Work(seen, ref)
     return False
 

@@ -88,7 +88,7 @@ class Run:
     matched: set[int] = field(default_factory=set)  # rows that a message of the source session turned out to be
     told: set[str] = field(default_factory=set)  # what a person has to read once, not in every session
     uses_spool: bool = False
-    started: int = 0  # messages begun in this run, for --limit
+    started: int = 0  # messages begun in this run, for --limit, but for those that turned out to be known
     loose: int = (
         0  # messages fetched in this source session that neither the destination nor the spool nor a row knows of
     )

@@ -105,6 +105,8 @@ class Transfer:
     # --- fetching ---------------------------------------------------------------------------
 
     def _refill(self) -> None:
+        if self.run.is_limited:
+            return  # for now: a message under way may turn out to be known
         if not self.is_exhausted and not self.is_asking and len(self.work) < WORK_CHUNK // 2:
             after = self.after
             self.is_asking = True
@@ -113,15 +115,11 @@ class Transfer:
             # A listed message without a UIDL of its own may have turned out to be one of these.
             self.work.extend(work for work in self.late if work.row.id not in self.run.matched)
             self.late.clear()
-        limit = self.run.policy.limit
-        while self.work and self.fetching < FETCHES:
-            if limit is not None and self.run.started >= limit:
-                self.work.clear()
-                self.is_exhausted = True
-                return
+        while self.work and self.fetching < FETCHES and not self.run.is_limited:
             cost = self._cost(self.work[0])
             if not self.run.has_room(self.asked, cost, is_spooled=self.work[0].row.is_spooled):
                 return
+            self.run.started += 1
             self._fetch(self.work.popleft(), cost)
 
     def _cost(self, work: Work) -> int:
@@ -143,8 +141,6 @@ class Transfer:
     def _fetch(self, work: Work, cost: int) -> None:
         self.asked += cost
         self.fetching += 1
-        if not work.is_unsure:
-            self.run.started += 1
         row_id = work.row.id
         if work.row.is_spooled:
             self.run.uses_spool = True

@@ -369,6 +369,50 @@ def test_a_limit_ends_the_run_after_the_session_that_reached_it(between: Between
     assert between.rows() == {"verified": 4}
 
 
+def test_a_limit_holds_where_only_the_content_tells_what_is_new(tmp_path: Path) -> None:
+    between = Between(tmp_path, [letter(n % 50) for n in range(60)])  # ten of them twice
+    between.maildrop.has_uids = False
+    for copied in (7, 14, 21):
+        assert between.migrate(limit=7, dedupe="off") is Exit.OK
+        assert between.stored().total() == copied
+    assert between.migrate(limit=60, dedupe="off") is Exit.OK
+    assert between.stored() == between.source()
+
+
+def test_a_limit_gets_past_what_is_known_where_only_the_content_tells(tmp_path: Path) -> None:
+    between = Between(tmp_path, [letter(n) for n in range(40)])
+    between.maildrop.has_uids = False
+    assert between.migrate() is Exit.OK
+    for number in range(50, 55):
+        between.maildrop.deliver(letter(number))
+    assert between.migrate(limit=3) is Exit.OK
+    assert between.appended() == 3
+    assert between.migrate(limit=3) is Exit.OK
+    assert between.appended() == 2
+    assert between.stored() == between.source()
+
+
+def test_a_spooled_message_that_is_fetched_after_all_counts_once(tmp_path: Path) -> None:
+    between = Between(tmp_path, [letter(n) for n in range(4)])
+
+    def refuse(command: Command) -> None:
+        if isinstance(command, Append):
+            raise StoreError("it broke", retry=Retry.NEVER)
+
+    between.maildrop.may_delete_on_fetch = True
+    between.on_command = refuse
+    assert between.migrate(limit=2) is not Exit.OK
+    spooled = list(between.state_path.with_name("state.sqlite.spool").iterdir())
+    assert spooled
+    for path in spooled:
+        path.write_bytes(b"damaged")
+    between.on_command = lambda command: None
+    between.maildrop.may_delete_on_fetch = False
+    assert between.migrate(limit=5) is Exit.OK
+    assert between.appended() == 4
+    assert sum(isinstance(command, ListSource) for command in between.sent) == 2, "the limit was not reached"
+
+
 @pytest.mark.parametrize("changes", [{}, {"limit": 3}, {"max_delete": 2}, {"limit": 3, "max_delete": 4}])
 def test_a_dry_run_says_what_the_same_run_does_then(tmp_path: Path, changes: dict[str, Any]) -> None:
     between = Between(tmp_path, [letter(n, body=b"x" * n) for n in range(8)])
