@@ -46,7 +46,6 @@ class Candidate:
 
     row: Checkpoint | None
     uid: int | None = None  # of the destination, when row is None
-    octets: int | None = None
     content: bytes | None = None  # digest, once it was read
 
 
@@ -146,8 +145,8 @@ class Books(Protocol):
         of the listing is bound to it. The caller commits ``keep`` with its new uid and octets.
         """
 
-    def split(self, ref: MessageRef, row: Checkpoint) -> Checkpoint:
-        """A new LISTED row, bound to ``ref``: it is another message than ``row``, under the same UIDL."""
+    def split(self, ref: MessageRef) -> Checkpoint:
+        """A new LISTED row, bound to ``ref``: it is another message than that of any row under the same UIDL."""
 
     def retrieved_unsafe(self, session: int) -> list[Work]:
         """What the session served and is neither VERIFIED (or later), DUPLICATE nor spooled: then there is no QUIT."""
@@ -183,9 +182,6 @@ class Books(Protocol):
 
     def unknown_uids(self, mailbox: MailboxName, uids: Sequence[int]) -> list[int]:
         """Those that no row claims and the index does not have."""
-
-    def unclaimed(self, mailbox: MailboxName, uids: Sequence[int]) -> list[int]:
-        """Those that no row claims."""
 
     def suspects(self, mailbox: MailboxName, low: int) -> list[int]:
         """Indexed uids >= ``low`` that no row claims, with the index of a row that claims another, anywhere."""

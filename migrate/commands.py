@@ -147,7 +147,6 @@ class MailboxStatus:
     uidnext: int
     messages: int
     permanent_flags: frozenset[str]  # as sent, with "\\*" when new keywords may be made
-    is_read_only: bool = False
     has_sticky_uids: bool = True  # False: UIDNOTSTICKY (RFC 4315 §2)
 
 

@@ -123,8 +123,8 @@ class StoreError(MigrateError):
 class StateError(MigrateError):
     """The state file or the spool cannot be trusted or written; ``exit`` says which."""
 
-    def __init__(self, what: str, *, exit: Exit, hint: str = "", said: bytes = b"") -> None:
-        super().__init__(what, hint=hint, said=said)
+    def __init__(self, what: str, *, exit: Exit, hint: str = "") -> None:
+        super().__init__(what, hint=hint)
         self.exit = exit
 
 

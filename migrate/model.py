@@ -303,12 +303,11 @@ class InternalDate:
 
 
 class Placement(NamedTuple):
-    """What the rules decided for one message, and the sentence why."""
+    """What the rules decided for one message. Why the date is that one, its ``source`` says."""
 
     mailbox: MailboxName
     flags: Flags
     internaldate: InternalDate
-    why: str = ""
 
 
 class AppendUid(NamedTuple):

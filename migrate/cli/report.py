@@ -14,7 +14,6 @@ from .texts import NOTHING_COPIED, count, sentence, size, trouble, which
 
 SHOWN = 5  # messages set aside that are named one by one without -v
 
-FINISHED = frozenset({Exit.OK, Exit.SET_ASIDE, Exit.DIFFERENCES})
 SAFE = "Nothing is lost. Run the same command to continue."
 
 Row = tuple[int, str]

@@ -123,7 +123,7 @@ def _identify(run: Run, case: Case, candidates: Sequence[Candidate]) -> Generato
     if match is not None:
         run.matched.add(match.id)  # at once: twins are identified side by side
     if match is None:
-        match = yield Ask(lambda books: books.split(ref, row))
+        match = yield Ask(lambda books: books.split(ref))
         run.matched.add(match.id)
     elif match is not row:
         yield Ask(lambda books, match=match: books.bind(ref, match, row))  # type: ignore[misc]

@@ -178,7 +178,7 @@ def _take_in(run: Run, work: Work, message: Message) -> Steps[None]:
     """A UIDL was given to another message: that one gets a row, is kept safe here and copied next."""
     ref = work.ref
     assert ref is not None
-    row = yield from run.ask(lambda books: books.split(ref, work.row))
+    row = yield from run.ask(lambda books: books.split(ref))
     yield from run.ask(lambda books: books.spool(row.id, message))
     yield from run.do(Commit((row._replace(is_spooled=True, fingerprint=message.fingerprint),)))
     run.note_achieved(1)

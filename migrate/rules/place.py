@@ -1,26 +1,15 @@
-"""Where a message goes and how: mailbox, flags and date, with the sentence why."""
+"""Where a message goes and how: mailbox, flags and date."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from ..model import INBOX, DateSource, Flags, InternalDate, MailboxName, Mark, Placement, Policy
+from ..model import INBOX, Flags, InternalDate, MailboxName, Placement, Policy
 from .dates import internal_date
 from .flags import flags_of, marked
 
 SUBSTITUTE = "_"
-
-_DATED = {
-    DateSource.STORE: "dated as the source keeps it",
-    DateSource.DELIVERY: "dated by its Delivery-date",
-    DateSource.RECEIVED: "dated by its topmost plausible Received line",
-    DateSource.RESENT: "dated by its Resent-Date",
-    DateSource.DATE: "dated by its Date",
-    DateSource.OTHER: "dated by an arrival time that a mail program noted",
-    DateSource.FROM_LINE: "dated by the From_ line of its file, as its header holds no plausible date",
-    DateSource.FETCHED: "dated by the time it was fetched, as its header holds no plausible date",
-}
 
 
 def place(
@@ -36,18 +25,8 @@ def place(
     ``flags``, ``internaldate`` and ``mailbox``: as the source keeps them; then the header is not asked
     (but for a date that is only that of a From_ line).
     """
-    is_kept = flags is not None
     flags = flags_of(header, policy.mark) if flags is None else marked(flags, policy.mark)
-    date = internal_date(header, fetched_at, internaldate)
-    is_seen = "\\Seen" in flags.names
-    if policy.mark is Mark.AUTO and is_kept:
-        seen = "seen as the source keeps it" if is_seen else "unseen as the source keeps it"
-    elif policy.mark is Mark.AUTO:
-        seen = "seen as its header says" if is_seen else "unseen, as no mark in its header says otherwise"
-    else:
-        seen = "seen as asked" if is_seen else "unseen as asked"
-    why = f"{_DATED[date.source]}; {seen}"
-    return Placement(place_of(policy, mailbox), flags, date, why)
+    return Placement(place_of(policy, mailbox), flags, internal_date(header, fetched_at, internaldate))
 
 
 def places_of(policy: Policy, mailboxes: Iterable[MailboxName | None]) -> list[MailboxName]:

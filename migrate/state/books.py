@@ -179,7 +179,7 @@ class State:
         else:
             self._spool.move(placeholder.id, keep.id)
 
-    def split(self, ref: MessageRef, row: Checkpoint) -> Checkpoint:
+    def split(self, ref: MessageRef) -> Checkpoint:
         return self._bindings.split(ref)
 
     def retrieved_unsafe(self, session: int) -> list[Work]:
@@ -270,9 +270,6 @@ class State:
 
     def unknown_uids(self, mailbox: MailboxName, uids: Sequence[int]) -> list[int]:
         return self._dest.unknown_uids(mailbox, uids)
-
-    def unclaimed(self, mailbox: MailboxName, uids: Sequence[int]) -> list[int]:
-        return self._dest.unclaimed(mailbox, uids)
 
     def suspects(self, mailbox: MailboxName, low: int) -> list[int]:
         return self._dest.suspects(mailbox, low)

@@ -142,10 +142,6 @@ class Destination:
         served = "SELECT uid FROM served WHERE mailbox = ? AND uid BETWEEN ? AND ? ORDER BY uid"
         return list(_without(wanted, heapq.merge(self._claimed(number, wanted), self._among(served, number, wanted))))
 
-    def unclaimed(self, name: MailboxName, uids: Sequence[int]) -> list[int]:
-        wanted = sorted(uids)
-        return list(_without(wanted, self._claimed(self._db.mailbox_id(name), wanted)))
-
     def _claimed(self, number: int | None, wanted: Sequence[int]) -> Iterator[int]:
         # Claims under an older UIDVALIDITY do not exist: ``forget_uids`` took them away.
         claimed = "SELECT uid_dest FROM message WHERE mailbox = ? AND uid_dest BETWEEN ? AND ? ORDER BY uid_dest"
@@ -242,7 +238,7 @@ class Destination:
         ):
             if seal != seal_small(*columns):
                 raise damaged_row(f"the entry of uid {columns[1]}")
-            yield Candidate(None, columns[1], columns[3], columns[4])
+            yield Candidate(None, columns[1], columns[4])
 
 
 def _without(wanted: Iterable[int], known: Iterable[int]) -> Iterator[int]:

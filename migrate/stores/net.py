@@ -216,13 +216,11 @@ def _fingerprint(certificate: bytes | None) -> str:
 
 
 class TcpChannel:
-    """A ``base.Channel`` over TCP. ``received`` and ``sent`` count the octets above TLS."""
+    """A ``base.Channel`` over TCP."""
 
     def __init__(
         self, endpoint: Endpoint, sock: socket.socket, timeout_s: float, is_full: Callable[[], bool] | None
     ) -> None:
-        self.received = 0
-        self.sent = 0
         self._endpoint = endpoint
         self._place = _place(endpoint)
         self._timeout_s = timeout_s
@@ -259,7 +257,6 @@ class TcpChannel:
                 raise self._cut(error) from error
         else:
             taken = self._send_records(memoryview(data))
-        self.sent += taken
         self._acknowledge_at_once()
         return taken
 
@@ -302,7 +299,6 @@ class TcpChannel:
                 raise self._cut(error) from error
         if not filled:
             raise StoreError(f"{self._place} ended the connection", hint="It may be busy; run the same command again.")
-        self.received += filled
         self._is_awaited = False
         return bytes(self._buffer[:filled])
 

@@ -62,7 +62,7 @@ class Base:
         tally = state.tally()
         found: list[Any] = [tally, state.open_mailboxes(), state.mailbox(OLD), state.lookup(OLD, self.indexes)]
         found += [_row(state, number) for number in range(1, ROWS + 1)]
-        found += [state.unknown_uids(OLD, range(1, 100)), state.unclaimed(OLD, range(1, 100)), state.unplaced(OLD)]
+        found += [state.unknown_uids(OLD, range(1, 100)), state.unplaced(OLD)]
         return [*found, state.awaiting_proof(1000, 0), state.settle_open()]
 
 

@@ -135,7 +135,7 @@ class MiniEngine:
             state.commit([(keep,)])
             return
         if row.id in matched:
-            row = state.split(ref, row)
+            row = state.split(ref)
         matched.add(row.id)
         self.uploads.append(data)
         copy_all(state, (row._replace(octets=ref.octets), data), session=session)

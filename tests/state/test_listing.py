@@ -358,7 +358,7 @@ def test_a_split_message_has_a_row_of_its_own() -> None:
     state = memory_state()
     state.begin_session()
     state.record_listing(refs((b"a", 10)))
-    new = state.split(MessageRef(b"a", 1, 12), state.row(1))
+    new = state.split(MessageRef(b"a", 1, 12))
     assert state.row(new.id) == new
     assert (new.uid, new.octets, new.stage) == (b"a", 12, Stage.LISTED)
     assert state.is_listed(new.id)

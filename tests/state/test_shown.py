@@ -111,7 +111,7 @@ QUESTIONS: dict[str, Callable[[State], Any]] = {
     "bind": _bind,
     "count": _counted,
     "skip": _skip,
-    "split": lambda state: (state.split(MessageRef(b"b", 2, 20), state.row(2)), state.next_work(10, 0)),
+    "split": lambda state: (state.split(MessageRef(b"b", 2, 20)), state.next_work(10, 0)),
     "cut off": _fetched,
     "gone": _gone,
     "released": _released_now,

@@ -365,7 +365,6 @@ class AppenderContract:
         assert made.uidvalidity > 0
         assert made.uidnext >= 1
         assert made.messages == 0
-        assert not made.is_read_only
         assert (made.uidvalidity, made.uidnext) == (again.uidvalidity, again.uidnext)
 
     def test_the_status_counts_what_was_appended(self, appender: Session, facts: DestFacts, tmp_path: Path) -> None:

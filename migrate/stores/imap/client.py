@@ -173,12 +173,12 @@ def listed(octets: bytes) -> tuple[str, ...]:
     return tuple(octets.decode("ascii").upper().split())
 
 
-def call(link: Link, what: str, action: Callable[[], T], timeout_s: float | None = None) -> T:
+def call(link: Link, what: str, action: Callable[[], T]) -> T:
     """What the action gives; it may speak with the server. Refused for a NO or BAD, else StoreError.
 
     No foreign exception is chained to what is raised: its text may hold the password.
     """
-    link.begin(timeout_s)
+    link.begin()
     try:
         return action()
     except StoreError:

@@ -212,7 +212,7 @@ class Mailboxes:
         except Refused as refused:
             answer = refused.answer
         else:
-            status = self._status(name, answers, is_read_only)
+            status = self._status(name, answers)
             if not self._account.facts.has_uids and not is_read_only:
                 self._only_look(name)
             return Selected(mailbox, quoted(name), status, status.uidnext)
@@ -236,7 +236,7 @@ class Mailboxes:
             # imaplib will not go on in a mailbox that came READ-ONLY unless it was asked for so.
             return self._client.select_folder(name, readonly=True), True
 
-    def _status(self, name: bytes, answers: dict[bytes, Any], is_read_only: bool) -> MailboxStatus:
+    def _status(self, name: bytes, answers: dict[bytes, Any]) -> MailboxStatus:
         messages = _number(answers.get(b"EXISTS"))
         uidvalidity = _number(answers.get(b"UIDVALIDITY"))
         if not uidvalidity:
@@ -246,7 +246,6 @@ class Mailboxes:
             uidnext=_number(answers.get(b"UIDNEXT")) or self._find_uidnext(name, messages),
             messages=messages,
             permanent_flags=_permanent_flags(answers),
-            is_read_only=is_read_only,
             has_sticky_uids=b"UIDNOTSTICKY" not in answers,
         )
 

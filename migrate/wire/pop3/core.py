@@ -140,11 +140,6 @@ class Pop3Wire:
 
     # In ------------------------------------------------------------------------------------
     @property
-    def owed(self) -> int:
-        """How many replies the server owes, the one that is coming included."""
-        return len(self._owed)
-
-    @property
     def in_body(self) -> bool:
         """Whether a multi-line reply has begun and not ended."""
         return self._in_body
