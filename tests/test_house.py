@@ -36,11 +36,13 @@ ROOMS: list[tuple[str, str]] = [
     ("stores.dirnames", "model errors"),
     ("stores.lock", "model errors commands stores.base"),
     ("stores.lost", "stores.base"),
+    ("stores.gauge", "model wire stores.base"),
+    ("stores.mboxes", "model wire stores.gauge"),
     ("stores.local", "model errors commands stores.base stores.disk"),
     (
         "stores",
         "+ model errors commands wire stores.base stores.net stores.disk stores.record stores.lock stores.lost"
-        " stores.local stores.zstd stores.dirnames",
+        " stores.local stores.zstd stores.dirnames stores.gauge stores.mboxes",
     ),
     ("state", ". model errors books commands recount"),
     ("engine", ". model errors events books commands recount rules"),
@@ -78,7 +80,8 @@ GUARDED: dict[str, str] = {
     "threading": "driver cli.signals cli.progress",  # the last seconds of a stop; the lock of tqdm
     "selectors": "driver",
     # Row checksums; certificate pins; the index of a backup; a message in a mail file; the state file's name.
-    "hashlib": "rules.dedupe state stores.net stores.record stores.mbox stores.maildir stores.files config.job",
+    "hashlib": "rules.dedupe state stores.net stores.record stores.gauge stores.mbox stores.maildir stores.files"
+    " config.job",
     "subprocess": "config",
     "tomllib": "config",
     "getpass": "config cli",

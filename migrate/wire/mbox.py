@@ -218,29 +218,7 @@ def frame(line: bytes, blocks: Iterable[bytes], note: Note) -> Iterator[bytes]:
     yield b"\n"
 
 
-# --- a file that somebody else wrote ----------------------------------------------------------
-
-
-class Splitter:
-    """Finds where messages begin, in octets given in blocks: at "From " behind an empty line, and at the very first."""
-
-    def __init__(self, offset: int = 0) -> None:
-        self._held = b"\n\n"  # as behind an empty line
-        self._offset = offset - len(self._held)
-
-    def update(self, block: bytes) -> list[int]:
-        """The offsets at which messages begin, as far as they were not told before."""
-        octets = self._held + block
-        ends = [match.end() for match in _BEGINNING.finditer(octets)]
-        found = [self._offset + end - len(FROM) for end in ends if end > len(self._held)]
-        cut = max(0, len(octets) - _BEGINNING_OCTETS + 1)
-        self._held = octets[cut:]
-        self._offset += cut
-        return found
-
-
-_BEGINNING = re.compile(rb"\n\r?\nFrom ")
-_BEGINNING_OCTETS = len(b"\n\r\nFrom ")
+# --- without a note ---------------------------------------------------------------------------
 
 
 def foreign_note(found: Note) -> Note:

@@ -23,11 +23,10 @@ from migrate.model import BLOCK, DateSource, InternalDate
 from migrate.rules.dedupe import Digester
 from migrate.stores.base import Session
 from migrate.stores.files import FilesReader, Shelf
-from migrate.stores.files.formats import Found, Told
-from migrate.stores.files.mboxes import mbox
 from migrate.stores.files.octets import OnDisk
 from migrate.stores.files.stream import Stream
 from migrate.stores.mbox import is_backup
+from migrate.stores.mboxes import Found, Told, mbox
 from tests.support.mailgen import generate
 
 from .contract import octets_of, play, value

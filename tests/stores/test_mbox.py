@@ -46,6 +46,7 @@ from .mbox_rig import DECEMBER, NOVEMBER, appender, checked, held, opened, store
 
 ONE, TWO, THREE = (b"N: %d\r\n\r\nFrom here\r\n" % number for number in (1, 2, 3))
 FOREIGN = b"From bob@example.org Thu Nov 26 10:00:00 2026\nSubject: by hand\n\n>From there\n\n"
+BY_HAND = b"Subject: by hand\r\n\r\n>From there\r\n"  # nothing proves that the ">" was added
 
 
 @pytest.fixture
@@ -372,7 +373,7 @@ def test_octets_of_another_program_are_left_alone_and_a_new_file_goes_on(root: P
     assert store(root, [THREE]) == [], "told once"
     assert path.read_bytes() == before
     assert [(one.uid, one.octets) for one in held(root)] == [(1, ONE), (2 + JUMP, TWO), (3 + JUMP, THREE)]
-    assert fetched(root, tmp_path) == [ONE, b"Subject: by hand\r\n\r\nFrom there\r\n", TWO, THREE]
+    assert fetched(root, tmp_path) == [ONE, BY_HAND, TWO, THREE]
     ((finding,), _) = checked(root)
     assert (finding.file, finding.offset) == ("INBOX/2026-11.mbox", len(before) - len(FOREIGN))
     assert "extra" in finding.what
@@ -455,19 +456,29 @@ def test_a_file_of_another_program_is_not_touched(root: Path, tmp_path: Path) ->
     assert len(fetched(root, tmp_path)) == 2
 
 
-def test_one_file_without_an_index_is_a_source_too(tmp_path: Path) -> None:
-    path = tmp_path / "old"
-    path.write_bytes(FOREIGN * 2 + FOREIGN[:-1].replace(b"bob", b"eve"))
+def test_one_file_without_an_index_is_a_source_too(root: Path, tmp_path: Path) -> None:
+    """Messages of ours are what they were, with their internal date; others are read as those of any mail file."""
+    store(root, [ONE, b"Return-Path: <eve@example.org>\r\n\r\n>From me\r\nFrom you\r\n"])
+    path = root / "INBOX" / "2026-11.mbox"
+    path.with_name("2026-11.mbox.index").unlink()
+    with path.open("ab") as stream:
+        stream.write(FOREIGN + FOREIGN[:-1].replace(b"bob", b"eve"))
     reader = MboxReader(path, Digester, tmp_path)
     facts = value(reader, OpenSource())
     refs = value(reader, ListSource())
     messages = [value(reader, Fetch(ref)) for ref in refs]
-    assert [octets_of(message) for message in messages] == [b"Subject: by hand\r\n\r\nFrom there\r\n"] * 3
-    assert (facts.messages, facts.octets) == (3, sum(message.octets for message in messages))
-    assert [ref.uid for ref in refs] == [messages[0].fingerprint.exact.hex().encode()] * 3
-    when = messages[0].internaldate
-    assert when == InternalDate(datetime(2026, 11, 26, 10, tzinfo=UTC), DateSource.STORE)
-    assert messages[0].flags is None
+    assert [octets_of(message) for message in messages] == [
+        ONE,
+        b"Return-Path: <eve@example.org>\r\n\r\n>From me\r\nFrom you\r\n",
+        BY_HAND,
+        BY_HAND,
+    ]
+    assert (facts.messages, facts.octets) == (4, sum(message.octets for message in messages))
+    assert [ref.uid for ref in refs] == [message.fingerprint.exact.hex().encode() for message in messages]
+    stored = InternalDate(datetime(2012, 2, 29, 23, 59, 58, tzinfo=UTC), DateSource.STORE)
+    written = InternalDate(datetime(2026, 11, 26, 10, tzinfo=UTC), DateSource.FROM_LINE)
+    assert [message.internaldate for message in messages] == [stored, stored, written, written]
+    assert {message.flags for message in messages} == {None}
 
 
 # --- as a source ------------------------------------------------------------------------------

@@ -9,8 +9,9 @@ from typing import NamedTuple
 from ...model import BLOCK, display
 from ...wire.emlx import COUNT_OCTETS, PLIST_OCTETS, count_of, flags_of, plist_at, received_at
 from ...wire.partial import Gap, Gaps, Way, encoded, quoted_printable, way_of
-from .formats import Found, Scan, Told, stored
-from .gauge import Gauge
+from ..gauge import Gauge
+from ..mboxes import Found, Scan, Told
+from .formats import stored
 from .octets import Damaged, Octets
 from .stream import Stream
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from ...model import BLOCK
 from ...wire import tar
 from ...wire import zip as zips
-from .formats import Told
+from ..mboxes import Told
 from .octets import XZ_MEMORY, Checked, Damaged, Decoder, Octets, Part, Unpacked, deflated, zstandard
 
 MEMBERS_MAX = 1_000_000

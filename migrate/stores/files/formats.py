@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-from ...model import DateSource, Flags, InternalDate, display
-from ...wire.foreign import BOM, Quoting, begins_header, has_messages
+from ...model import DateSource, InternalDate, display
+from ...wire.foreign import BOM, begins_header, has_messages
 from ...wire.mbox import FROM
 from ...wire.tar import is_tar
-from .gauge import Gauge
+from ..gauge import Gauge
+from ..mboxes import Found, Scan
 from .stream import Stream
 
 MBOX_SUFFIXES = (".mbox", ".mbx")
@@ -27,30 +26,6 @@ class Kind(Enum):
     OUTLOOK = "outlook"  # mail, and not readable here
     OTHER = "other"
 
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One message of a file: its stored octets from ``start`` up to ``end``."""
-
-    start: int
-    end: int
-    octets: int
-    digest: bytes
-    header: bytes = field(repr=False)
-    quoting: Quoting = Quoting.UNKNOWN
-    flags: Flags | None = None
-    date: InternalDate | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What is worth a line for people; with ``is_fault`` something could not be read, and the run says so."""
-
-    what: str
-    is_fault: bool = False
-
-
-Scan = Iterator[Found | Told | None]  # None: nothing yet, a good moment to do something else
 
 # What the first octets of a file that holds no mail we can read make it.
 _OTHERS = {

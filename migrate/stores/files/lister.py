@@ -12,12 +12,12 @@ from ...model import DateSource, Flags, display
 from ...wire.foreign import Quoting
 from ...wire.maildir import flags_of, letters_of, parse_keywords
 from ..local import Wanted
+from ..mboxes import Found, Scan, Told, mbox
 from . import imap_backup
 from .apple import emlx
 from .archives import Member, members_of
-from .formats import Found, Kind, Scan, Told, kind_of, letter, stored
+from .formats import Kind, kind_of, letter, stored
 from .listing import Listing
-from .mboxes import mbox
 from .octets import PACKED_SUFFIXES, Damaged
 from .opening import Opener
 from .stream import Stream, unpacked_name
@@ -108,7 +108,7 @@ class Lister:
         elif kind is Kind.LETTER and (unpacked_name(name).lower().endswith(".eml") or name.isdigit()):
             yield from letter(stream)
         elif (flags := self._flags_beside(file)) is not None:
-            yield from mbox(stream, quoting=Quoting.EVERY_FROM, flags=flags)
+            yield from mbox(stream, known=lambda *_: Quoting.EVERY_FROM, flags=flags)
         else:
             yield from mbox(stream)
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from ...model import DateSource, Flags, InternalDate, MailboxName, MessageRef
 from ...wire.foreign import Quoting
 from ...wire.refs import Refs
-from .formats import Found
-from .gauge import DIGEST_OCTETS
+from ..gauge import DIGEST_OCTETS
+from ..mboxes import Found
 from .tree import File
 
 _NO_DATE = -(2**62)

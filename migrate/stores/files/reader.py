@@ -14,9 +14,9 @@ from ...model import Message, MessageRef, display
 from ...wire.foreign import original
 from ..base import collected, watched
 from ..disk import translated
+from ..gauge import Gauge
 from ..local import FileSource, Wanted
 from .apple import Restored
-from .gauge import Gauge
 from .lister import WHAT_IT_READS, Lister
 from .listing import Listing
 from .octets import Damaged

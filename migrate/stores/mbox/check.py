@@ -19,7 +19,8 @@ from .age import Identity
 from .index import Extent, Stored, count_entries, read_encrypted, stored
 from .part import Part
 from .pruned import NAME, Record
-from .reader import foreign, parts_below
+from .reader import parts_below
+from .strangers import ours, pieces
 
 
 def there_is(root: Path, identity: Identity | None = None) -> Sum:
@@ -231,11 +232,11 @@ def _finding(part: Part, name: str, number: int, what: str) -> Finding:
 
 
 def _strangers(part: Part, name: str, size: int) -> Iterator[Missing]:
-    for start, end in part.strangers(size) if part.has_index else [(0, size)]:
-        for offset, stop in part.split(start, end):
+    for start, end in part.strangers(size):
+        for offset, stop in pieces(part, start, end):
             if stop > offset:
                 what = f"extra: {stop - offset:,} octets that the index does not know"
                 exact = sha256()
-                for block in foreign(part, offset, stop):
+                for block in ours(part, offset, stop):
                     exact.update(block)
                 yield Missing(exact.digest(), Finding(name, offset, None, "", what))

@@ -6,17 +6,19 @@ from array import array
 from typing import NamedTuple
 
 from ...model import MessageRef
+from ...wire.foreign import Quoting
 from ...wire.refs import Refs
 from .part import Part
+from .strangers import Stranger
+
+_OURS = -1
 
 
 class Place(NamedTuple):
-    """Where one message stands: an entry of the index, or a range of octets that it does not know."""
+    """Where one message stands: the place of its entry in the index, or octets that it does not know."""
 
     part: Part
-    entry: int | None
-    offset: int = 0
-    end: int = 0
+    entry: int | Stranger
 
 
 class Listing(Refs):
@@ -27,23 +29,26 @@ class Listing(Refs):
         self._part = array("L")
         self._entry = array("Q")  # place in the index, or the offset in the file
         self._end = array("Q")  # 0: it has an entry
+        self._quoting = array("b")  # of one without; _OURS: it is ours
         self._octets = array("Q")
         self._uids: dict[int, bytes] = {}  # of those without an entry
         self.octets = 0
 
     def add_entry(self, part: Part, entry: int, octets: int) -> None:
-        self._add(part, entry, 0, octets)
+        self._add(part, entry, 0, _OURS, octets)
 
-    def add_stranger(self, part: Part, offset: int, end: int, uid: bytes, octets: int) -> None:
+    def add_stranger(self, part: Part, stranger: Stranger, uid: bytes, octets: int) -> None:
         self._uids[len(self)] = uid
-        self._add(part, offset, end, octets)
+        quoting = _OURS if stranger.quoting is None else stranger.quoting
+        self._add(part, stranger.at, stranger.end, quoting, octets)
 
-    def _add(self, part: Part, entry: int, end: int, octets: int) -> None:
+    def _add(self, part: Part, entry: int, end: int, quoting: int, octets: int) -> None:
         if not self._parts or self._parts[-1] is not part:
             self._parts.append(part)
         self._part.append(len(self._parts) - 1)
         self._entry.append(entry)
         self._end.append(end)
+        self._quoting.append(quoting)
         self._octets.append(octets)
         self.octets += octets
 
@@ -53,7 +58,10 @@ class Listing(Refs):
         if not 0 <= at < len(self) or self._ref(at).uid != ref.uid:
             return None
         part = self._parts[self._part[at]]
-        return Place(part, None, self._entry[at], self._end[at]) if self._end[at] else Place(part, self._entry[at])
+        if not self._end[at]:
+            return Place(part, self._entry[at])
+        quoting = None if self._quoting[at] == _OURS else Quoting(self._quoting[at])
+        return Place(part, Stranger(self._entry[at], self._end[at], quoting))
 
     def __len__(self) -> int:
         return len(self._part)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
-from ...wire.mbox import Splitter, decode
+from ...wire.mbox import decode
 from .. import disk
 from ..base import beginning
 from . import age, packed
@@ -198,7 +198,10 @@ class Part:
     # --- octets that the index does not know ------------------------------------------------
 
     def strangers(self, size: int) -> Iterator[tuple[int, int]]:
-        """Offset and end of each range of the first ``size`` octets that no entry covers."""
+        """Offset and end of each range of the first ``size`` octets that no entry covers; without an index all."""
+        if not self.has_index:
+            yield 0, size
+            return
         place = 0
         for offset, end in zip(self.index.offsets, self.index.ends, strict=True):
             if offset > place:
@@ -206,17 +209,6 @@ class Part:
             place = max(place, end)
         if place < size:
             yield place, size
-
-    def split(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Offset and end of each message in that range. Octets in front of the first one are given as one, too."""
-        splitter = Splitter(start)
-        place = start
-        for block in self.read(start, end):
-            for found in splitter.update(block):
-                if found > place:
-                    yield place, found
-                place = found
-        yield place, end
 
 
 def body(blocks: Iterator[bytes]) -> Iterator[bytes]:

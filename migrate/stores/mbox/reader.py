@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
 from ...commands import Digest, SourceFacts
 from ...errors import MessageError
-from ...model import DateSource, InternalDate, MailboxName, Message, MessageRef, display
-from ...wire.mbox import FROM, date_of, decode, foreign_note, survey
+from ...model import DateSource, MailboxName, Message, MessageRef, display
 from .. import disk
-from ..base import beginning, collected
+from ..base import collected
 from ..local import FileSource, Wanted
 from ..lock import WAIT_S, PatientSession, run_lock
+from ..mboxes import Told
 from .age import SUFFIX as ENCRYPTED
 from .age import Identity
 from .index import SUFFIX
 from .listing import Listing
 from .packed import SUFFIX as PACKED
-from .part import MBOX, STATE, Part, body
+from .part import MBOX, STATE, Part
 from .pruned import Record
+from .strangers import Stranger, strangers
 
 
 class MboxReader(FileSource, PatientSession):
@@ -83,28 +84,24 @@ class MboxReader(FileSource, PatientSession):
                 header = part.header(entry) if self._wanted is not None and entry.end <= size else b""
                 if self._wanted is None or self._wanted(header, entry.internaldate.when):
                     self._listing.add_entry(part, number, entry.octets)
-        for start, end in part.strangers(size) if part.has_index else [(0, size)]:
-            for offset, stop in part.split(start, end):
-                stranger = self._stranger(part, offset, stop)
-                if stranger is not None:
-                    self._listing.add_stranger(part, offset, stop, *stranger)
+        for found in strangers(part, size):
+            if isinstance(found, Told):
+                self.notices.append((f"{display(part.path.name)}: {found.what}", b""))
+            else:
+                self._list_stranger(part, *found)
 
-    def _stranger(self, part: Part, offset: int, end: int) -> tuple[bytes, int] | None:
-        """UIDL and size of a message that no index knows, named by its content; None where it is not wanted or none."""
-        line = _first_line(part, offset, end)
-        if not line.startswith(FROM):
-            if end > offset:
-                text = f"{end - offset:,} octets of {display(part.path.name)} at offset {offset:,} are no message"
-                self.notices.append((f"{text}; they are left out", b""))
-            return None
-        if self._wanted is not None and not self._wanted(beginning(foreign(part, offset, end)), date_of(line)):
-            return None
+    def _list_stranger(self, part: Part, stranger: Stranger, header: bytes) -> None:
+        """Takes in a message that no index knows, if it is wanted. It is named by its content."""
+        date = stranger.date(part)
+        when = date.when if date is not None and date.source is DateSource.STORE else None
+        if self._wanted is not None and not self._wanted(header, when):
+            return
         digest = sha256()
         octets = 0
-        for block in foreign(part, offset, end):
+        for block in stranger.blocks(part):
             digest.update(block)
             octets += len(block)
-        return digest.hexdigest().encode("ascii"), octets
+        self._listing.add_stranger(part, stranger, digest.hexdigest().encode("ascii"), octets)
 
     # --- fetching ---------------------------------------------------------------------------
 
@@ -112,11 +109,9 @@ class MboxReader(FileSource, PatientSession):
         place = self._listing.place(ref)
         if place is None:
             raise MessageError("the source has no such message")
-        if place.entry is None:
-            message = collected(self._digester, self._spill_dir, foreign(place.part, place.offset, place.end))
-            when = date_of(_first_line(place.part, place.offset, place.end))
-            date = InternalDate(when, DateSource.STORE) if when else None
-            return message._replace(internaldate=date, mailbox=_mailbox(place.part))
+        if isinstance(place.entry, Stranger):
+            message = collected(self._digester, self._spill_dir, place.entry.blocks(place.part))
+            return message._replace(internaldate=place.entry.date(place.part), mailbox=_mailbox(place.part))
         entry = place.part.entry(place.entry)
         name = display(place.part.path.name)
         if entry is None:
@@ -161,16 +156,3 @@ def parts_below(root: Path, identity: Identity | None = None) -> list[Part]:
 def _mailbox(part: Part) -> MailboxName | None:
     """The mailbox that the file is a part of; None where no index says so."""
     return part.index.head.mailbox if part.has_index and part.index.head is not None else None
-
-
-def _first_line(part: Part, offset: int, end: int) -> bytes:
-    return next(part.read(offset, min(end, offset + 1000)), b"").partition(b"\n")[0]
-
-
-def foreign(part: Part, offset: int, end: int) -> Iterator[bytes]:
-    """The octets of a message that somebody else wrote there, with the line ends that mail has."""
-    # The empty line behind it is of the format; the last message of a file may lack it.
-    last = b"".join(part.read(max(offset, end - 2), end))
-    stop = end - 1 if last == b"\n\n" else end
-    note = foreign_note(survey(body(part.read(offset, stop))))
-    return decode(body(part.read(offset, stop)), note)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from hashlib import sha256
 
-from ...model import BLOCK, HEADER_LIMIT
-from ...wire.foreign import BOM, lasting
-from ...wire.mbox import FROM
-from ..base import header_end
+from ..model import BLOCK, HEADER_LIMIT
+from ..wire.foreign import BOM, lasting
+from ..wire.mbox import FROM
+from .base import header_end
 
 DIGEST_OCTETS = 16
 _QUOTED = re.compile(rb"^>+From ", re.MULTILINE)
