@@ -80,8 +80,8 @@ GUARDED: dict[str, str] = {
     "threading": "driver cli.signals cli.progress",  # the last seconds of a stop; the lock of tqdm
     "selectors": "driver",
     # Row checksums; certificate pins; the index of a backup; a message in a mail file; the state file's name.
-    "hashlib": "rules.dedupe state stores.net stores.record stores.gauge stores.mbox stores.maildir stores.files"
-    " config.job",
+    "hashlib": "rules.dedupe state stores.net stores.record stores.dirnames stores.gauge stores.mbox stores.maildir"
+    " stores.files config.job",
     "subprocess": "config",
     "tomllib": "config",
     "getpass": "config cli",

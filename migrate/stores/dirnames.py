@@ -5,14 +5,17 @@
     DIR/Sent/2026, DIR/Sent/.2026     the same, as offlineimap and mbsync write it too
 
 Names are in modified UTF-7 (RFC 3501 §5.1.3); one that is none is taken as it stands. What cannot stand in a level of
-Maildir++ is written as the plug-in listescape of Dovecot does: "." as "\\2e", "/" as "\\2f", "\\" as "\\5c".
+Maildir++ is written as the plug-in listescape of Dovecot does: "." as "\\2e", "/" as "\\2f", "\\" as "\\5c". Of a name
+that is too long for a disk the beginning stands there, "\\~", and a digest; the index in the folder has all of it.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
 from pathlib import Path
 
 from ..errors import MailboxError
@@ -20,8 +23,10 @@ from ..model import INBOX, MailboxName, display
 
 MESSAGES = ("new", "cur")  # in the order in which a file moves
 PARTS = (*MESSAGES, "tmp")
-NAME_OCTETS = 255  # of one directory
+NAME_OCTETS = 255  # of one directory: NAME_MAX of every disk that Linux and macOS write to, but for encrypted ones
 
+_DIGEST_DIGITS = 16
+_SHORTENED = b"\\~"  # no name that is whole has it: a "\\" in one is written otherwise
 _ESCAPES = {".": "\\2e", "/": "\\2f", "\\": "\\5c"}
 
 
@@ -29,13 +34,27 @@ def directory_of(root: Path, mailbox: MailboxName) -> Path:
     """Where a mailbox stands. MailboxError when it can have no directory."""
     if mailbox == INBOX:
         return root
+    text = ".".join(map(_escaped, mailbox.levels))
+    return root / name_of(text, _encoded, mark=_SHORTENED)
+
+
+def name_of(text: str, encode: Callable[[str], bytes], *, mark: bytes) -> str:
+    """The name of a directory for a text: encoded, and shortened where it is too long for one.
+
+    A short one is the beginning, ``mark`` and a digest of all of it. ``mark`` has to be octets that ``encode`` never
+    gives: so no other text has this name. MailboxError where it is none that can be written.
+    """
     try:
-        name = b".".join([b"", *(_encoded(_escaped(level)) for level in mailbox.levels)])
+        octets = encode(text)
+        if len(octets) > NAME_OCTETS:
+            end = mark + sha256(octets).hexdigest()[:_DIGEST_DIGITS].encode()
+            room = NAME_OCTETS - len(end)
+            # An encoding is never cut: what is encoded is a shorter text.
+            fitting = bisect_right(range(len(text)), room, key=lambda count: len(encode(text[:count]))) - 1
+            octets = encode(text[:fitting]) + end
     except UnicodeError as error:
-        raise MailboxError(f"{display(str(mailbox))} cannot be a folder name: it is no text") from error
-    if len(name) > NAME_OCTETS:
-        raise MailboxError(f"the name of the folder {mailbox} has {len(name)} octets, a directory {NAME_OCTETS}")
-    return root / os.fsdecode(name)
+        raise MailboxError(f"{display(text)} cannot be a folder name: it is no text") from error
+    return os.fsdecode(octets)
 
 
 def mailbox_of(relative: Path) -> MailboxName:
@@ -79,11 +98,11 @@ def parts_of(directory: Path) -> list[Path]:
     return [path for path in found if path.is_dir() and not any((path / name).is_dir() for name in MESSAGES)]
 
 
-def _encoded(level: str) -> bytes:
+def _encoded(text: str) -> bytes:
     from imapclient import imap_utf7  # heavy, and the INBOX needs none
 
-    octets: bytes = imap_utf7.encode(level)
-    return octets
+    octets: bytes = imap_utf7.encode(text)
+    return b"." + octets
 
 
 def _escaped(level: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import Cause, Retry, StoreError
+from ..errors import Cause, MailboxError, Retry, StoreError
 from ..model import BLOCK, display
 
 LOST_AND_FOUND = "lost+found"
@@ -18,10 +18,14 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """OSError becomes a StoreError that names the path."""
+    """OSError becomes a StoreError that names the path; a MailboxError where that is too long for the disk."""
     try:
         yield
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            where = display(str(error.filename or path), 100)
+            hint = "Name a directory with a shorter path, or a folder without those above it."
+            raise MailboxError(f"{where}: the path is too long for the disk", hint=hint) from error
         raise trouble(error, path) from error
 
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from imapclient import imap_utf7
 
 from tests.support.dovecot import Dovecot
 from tests.support.mailgen import generate, odd_messages
@@ -23,6 +24,7 @@ pytestmark = [pytest.mark.dovecot]
 
 START = datetime(2003, 2, 1, 4, 5, 6, tzinfo=UTC)
 FOLDERS = ("INBOX", "Sent", "Archive.2003", "Entw&APw-rfe")
+LONG = imap_utf7.encode("\u6587" * 90).decode()  # 270 octets in UTF-8: no directory can have that name
 FLAGS = ("", "\\Seen", "\\Seen \\Answered", "\\Flagged $Forwarded", "\\Draft")
 
 
@@ -194,6 +196,25 @@ def test_a_dry_run_names_every_folder_that_mail_would_go_into(accounts: Accounts
     would = accounts.run(*words, "--dry-run").one("would-do")
     assert (would["copy"], would["octets"], would["done"]) == (0, 0, sum(held))
     assert dict(would["mailboxes"]) == dict(zip(names, held, strict=True))
+
+
+@pytest.mark.parametrize("layout", ["", "maildir:"])
+def test_a_folder_with_a_long_name_is_in_a_backup_and_comes_back_with_all_of_it(
+    accounts: Accounts, layout: str
+) -> None:
+    with accounts.dovecot.imap(accounts.old) as imap:
+        imap.command(f'CREATE "{LONG}"')
+        for octets in generate(3, 3, odd=0):
+            imap.append(LONG, octets, "\\Seen", f"{START:%d-%b-%Y %H:%M:%S} +0000")
+    backup = f"{layout}{accounts.scratch / 'backup'}"
+    stored = accounts.run("backup", accounts.ferry.source, backup, "--source-password", "env:OLD_PASSWORD")
+    assert stored.code == 0, stored.err
+    assert accounts.run("verify", backup).code == 0
+    words = ("restore", backup, accounts.ferry.dest, "--dest-password", "env:NEW_PASSWORD", "--dedupe", "off")
+    restored = accounts.run(*words)
+    assert restored.code == 0, restored.err
+    for folder in (*FOLDERS, LONG):
+        assert accounts.held(accounts.new, folder) == accounts.held(accounts.old, folder), folder
 
 
 def test_killed_again_and_again_every_message_is_there_once_in_its_folder(accounts: Accounts) -> None:

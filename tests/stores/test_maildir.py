@@ -15,7 +15,7 @@ import pytest
 
 from migrate.commands import Append, Fetch, ListSource, OpenDest, OpenMailbox, OpenSource, ReadBack, SearchUids
 from migrate.driver import Stop, check_job
-from migrate.errors import Cause, Exit, MailboxError, MessageError, Retry, StoreError
+from migrate.errors import Cause, Exit, MessageError, Retry, StoreError
 from migrate.events import Checked, Counting, Event, ServedBack
 from migrate.model import INBOX, MEMORY_LIMIT, Endpoint, MailboxName, Message, MessageRef, Protocol, Tls
 from migrate.rules.dedupe import Digester, fingerprint
@@ -104,14 +104,6 @@ def test_a_folder_has_the_name_that_dovecot_gives_it(root: Path, levels: tuple[s
     mailbox = MailboxName(levels)
     assert directory_of(root, mailbox) == root / name
     assert mailbox_of(Path(name)) == mailbox
-
-
-def test_a_name_that_no_directory_can_have_is_an_error_of_that_folder_alone(root: Path) -> None:
-    session = opened(root)
-    (outcome,) = play(session, OpenMailbox(LANE, MailboxName(("x" * 200, "y" * 100)), create=True))
-    assert isinstance(outcome.error, MailboxError)
-    assert "302 octets" in str(outcome.error)
-    assert value(session, OpenMailbox(LANE, MailboxName(("z",)), create=True)).messages == 0
 
 
 def test_line_ends_come_back_as_they_were_and_the_sizes_are_true(root: Path, tmp_path: Path) -> None:

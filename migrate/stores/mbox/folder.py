@@ -18,6 +18,7 @@ from pathlib import Path
 from ...errors import MailboxError
 from ...model import MailboxName, display
 from .. import disk
+from ..dirnames import name_of
 from .age import Identity
 from .index import SUFFIX, Head, Mark
 from .lock import file_lock
@@ -66,8 +67,8 @@ class Folder:
 
     @staticmethod
     def place(root: Path, mailbox: MailboxName) -> Path:
-        """The directory of a mailbox."""
-        return root.joinpath(*map(_level, mailbox.levels))
+        """The directory of a mailbox. MailboxError when it can have none."""
+        return root.joinpath(*(name_of(level, _encoded, mark=b".") for level in mailbox.levels))
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -280,9 +281,10 @@ def _without_zeros(path: Path, start: int, end: int) -> int:
     return last
 
 
-def _level(level: str) -> str:
+def _encoded(level: str) -> bytes:
     """A level of the name as the name of a directory: no separator, no dot, nothing that a shell or a disk minds."""
-    return "".join(char if char.isalpha() or not _PLAIN.match(char) else _escaped(char) for char in level)
+    text = "".join(char if char.isalpha() or not _PLAIN.match(char) else _escaped(char) for char in level)
+    return text.encode()
 
 
 def _escaped(char: str) -> str:
