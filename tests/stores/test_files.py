@@ -230,6 +230,53 @@ def test_a_thunderbird_profile_gives_its_folders_and_no_deleted_message(root: Pa
     ]
 
 
+BESIDE = (
+    "Report.dat",
+    "Padlock.lock",
+    "Site.index",
+    "a.plist",
+    "lock",
+    "Old.msf",
+    "filterlog.html",
+    "table_of_contents",
+)
+
+
+def test_a_folder_that_is_called_as_what_stands_beside_mail_is_read(root: Path, read: Callable[..., Read]) -> None:
+    for number, name in enumerate(BESIDE):
+        (root / name).write_bytes(stored(letter(number)))
+        (root / f"{name}.msf").write_bytes(b'// <!-- <mdb:mork:z v="1.4"/> -->')
+    found = read(root)
+    assert found.by_mailbox() == dict.fromkeys(BESIDE, 1)
+    assert found.notices == []
+
+
+def test_what_mail_programs_keep_beside_the_mail_is_not_worth_a_line(root: Path, read: Callable[..., Read]) -> None:
+    kept = {
+        "popstate.dat": b"# POP3 State File\n# This is a generated file! Do not edit.\n\n*pop.example.org ada\nk 1 2\n",
+        "msgFilterRules.dat": b'version="9"\nlogging="no"\nname="From: bob"\nenabled="yes"\n',
+        "training.dat": b"\xfe\xed\xfa\xce\0\0\0\1",
+        "Inbox.msf": b'// <!-- <mdb:mork:z v="1.4"/> -->\n< <(a=c)> // (f=iso-8859-1)\n',
+        "Inbox.lock": b"4711\n",
+        "table.plist": b'<?xml version="1.0" encoding="UTF-8"?>\n<plist version="1.0"/>\n',
+        "filterlog.html": b"<p>Applied filter to message from ada@example.net - Subject: x at Thu Feb 12</p>\n",
+        "old.index": b"\x1f\x8bnot compressed",
+        "empty.dat": b"",
+        "7.2.emlxpart": stored(letter(7)),  # what Apple Mail took out of a message
+        "Maildir/dovecot-uidlist": b"3 V1423735872 N3 G0b\n1 :1423735873.M1P2.host,S=66\n",
+        "Maildir/subscriptions": b"V\t2\n\nSent\n",
+        "Maildir/cur/1423735873.M1P2.host,S=66:2,S": letter(2),
+        "Maildir/new/1423735874.M1P2.host,S=66": letter(3),
+        "Inbox": stored(letter(1)),
+    }
+    for name, octets in kept.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(octets)
+    found = read(root)
+    assert found.by_mailbox() == {"INBOX": 1, "Maildir": 2}
+    assert found.notices == []
+
+
 # --- single messages, Apple Mail, imap-backup -------------------------------------------------
 
 

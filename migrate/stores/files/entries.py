@@ -13,6 +13,7 @@ from .archives import Member
 Facts = tuple[int, int, int]  # inode, size, time of the last change in ns
 LEVELS_MAX = 64  # of directories in an archive
 NAME_MAX = 4096
+NOWHERE = "a link that leads nowhere; nothing of it is read"
 
 
 class Entry(NamedTuple):
@@ -41,7 +42,7 @@ def _entry(root: Path, entry: os.DirEntry[str]) -> Entry | None:
         facts = entry.stat()
     except OSError as error:
         if entry.is_symlink():
-            return Entry(entry.name, trouble="a link that leads nowhere; nothing of it is read")
+            return Entry(entry.name, trouble=NOWHERE)
         if isinstance(error, FileNotFoundError):
             return None
         return Entry(entry.name, trouble=f"{error.strerror}; nothing of it is read")

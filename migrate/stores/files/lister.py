@@ -16,6 +16,7 @@ from ..mboxes import Found, Scan, Told, mbox
 from . import imap_backup
 from .apple import emlx
 from .archives import Member, members_of
+from .entries import NOWHERE
 from .formats import Kind, kind_of, letter, stored
 from .listing import Listing
 from .octets import PACKED_SUFFIXES, Damaged
@@ -58,6 +59,8 @@ class Lister:
 
     def _file(self, file: File) -> Iterator[None]:
         self.listing.begin(file, None)
+        if file.is_beside and file.trouble == NOWHERE:
+            return  # as Thunderbird makes its lock
         try:
             if file.trouble:
                 raise OSError(file.trouble)
@@ -82,6 +85,8 @@ class Lister:
                 yield from self._archive(file, kind)
                 return
             kind, what = Kind.OTHER, "an archive in an archive; unpack it first"
+        if file.is_beside and kind in (Kind.OTHER, Kind.EMPTY):
+            return
         if kind is Kind.OUTLOOK:
             self._fault(file, what)
         elif kind is Kind.OTHER and not stream.damage:

@@ -21,14 +21,15 @@ from ...model import MailboxName
 from ..dirnames import levels_of
 from ..disk import LOST_AND_FOUND
 from . import imap_backup
+from .apple import RAW_SUFFIX
 from .archives import Member
 from .entries import Entry, Facts, facts_of, in_archive, on_disk
 from .formats import MBOX_SUFFIXES, Kind
 from .stream import unpacked_name
 
 _THUNDERBIRDS = ".sbd"
-# What mail programs keep beside the mail: never mail.
-_BESIDE = (".msf", ".dat", ".plist", ".lock", ".index", ".emlxpart")
+# What mail programs keep beside the mail, mostly: a folder may be called so too.
+_BESIDE = (".msf", ".dat", ".plist", ".lock", ".index")
 _BESIDE_NAMES = frozenset({"table_of_contents", "Icon\r", "filterlog.html", "lock"})
 _OURS = frozenset({".popferry", "popferry.index"})
 _PARTIAL = ".partial.emlx"
@@ -56,6 +57,7 @@ class File:
     in_new: bool | None = None  # of a Maildir: whether it stands in new or in cur
     keywords: File | None = None  # of a Maildir
     taken_out: tuple[tuple[str, File], ...] | None = None  # of a .partial.emlx: what Apple Mail took out, by part
+    is_beside: bool = False  # what has such a name is mostly no mail, and then not worth a line
 
     @property
     def name(self) -> str:
@@ -154,8 +156,9 @@ def _below(entries: list[Entry], place: _Place) -> Iterator[File]:
             levels = _levels_inside(place.levels, entry.name, is_bundle=place.is_bundle)
             inner = _Place(f"{place.path}{entry.name}/", levels, place.archive, is_bundle=is_bundle)
             yield from _directory(entry, replace(inner, attachments=attachments if entry.name == "Messages" else None))
-        elif not _is_beside(entry.name, names):
-            yield _with_beside(entry, entries, place, taken)
+        elif not _is_of_another(entry.name, names):
+            file = _with_beside(entry, entries, place, taken)
+            yield replace(file, is_beside=entry.name.lower().endswith(_BESIDE) or entry.name in _BESIDE_NAMES)
 
 
 def _directory(entry: Entry, place: _Place) -> Iterator[File]:
@@ -189,11 +192,12 @@ def _levels_inside(levels: tuple[str, ...], name: str, *, is_bundle: bool) -> tu
     return (*levels, name.removesuffix(_THUNDERBIRDS))
 
 
-def _is_beside(name: str, names: set[str]) -> bool:
+def _is_of_another(name: str, names: set[str]) -> bool:
+    """Whether it belongs to another file, which is read with it."""
     lower = name.lower()
-    if lower.endswith(_BESIDE) or name in _BESIDE_NAMES:
-        return True
-    return lower.endswith(imap_backup.SUFFIX) and f"{name[: -len(imap_backup.SUFFIX)]}.mbox" in names
+    if lower.endswith(imap_backup.SUFFIX):
+        return f"{name[: -len(imap_backup.SUFFIX)]}.mbox" in names
+    return lower.endswith(RAW_SUFFIX)
 
 
 # --- Apple Mail -------------------------------------------------------------------------------
@@ -244,8 +248,9 @@ def _maildir(entries: list[Entry], place: _Place) -> Iterator[File]:
     keywords = next((place.file(one) for one in entries if one.name == _KEYWORDS and one.inside is None), None)
     for entry in sorted(entries, key=lambda one: one.name == "cur"):  # what moves meanwhile goes from new to cur
         if entry.inside is None:
-            if not entry.name.startswith(".") and not _BESIDE_A_MAILDIR.fullmatch(entry.name):
-                yield place.file(entry)
+            if not entry.name.startswith("."):
+                is_beside = _BESIDE_A_MAILDIR.fullmatch(entry.name) is not None
+                yield replace(place.file(entry), is_beside=is_beside)
             continue
         path = f"{place.path}{entry.name}/"
         if entry.name in _MESSAGES:
