@@ -36,13 +36,14 @@ ROOMS: list[tuple[str, str]] = [
     ("stores.dirnames", "model errors"),
     ("stores.lock", "model errors commands stores.base"),
     ("stores.lost", "stores.base"),
+    ("stores.kinds", "model wire"),
     ("stores.gauge", "model wire stores.base"),
     ("stores.mboxes", "model wire stores.gauge"),
     ("stores.local", "model errors commands stores.base stores.disk"),
     (
         "stores",
         "+ model errors commands wire stores.base stores.net stores.disk stores.record stores.lock stores.lost"
-        " stores.local stores.zstd stores.dirnames stores.gauge stores.mboxes",
+        " stores.local stores.zstd stores.dirnames stores.kinds stores.gauge stores.mboxes",
     ),
     ("state", ". model errors books commands recount"),
     ("engine", ". model errors events books commands recount rules"),

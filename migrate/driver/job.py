@@ -434,14 +434,14 @@ def _server_reader(source: Endpoint, *, may_release: bool) -> Callable[..., Sess
 
 def _opener_of_files(job: JobLike, secret: Secret, spill_dir: Path) -> Callable[[], Session]:
     """What opens a session at a source that is files, and keeps from one to the next what was read."""
-    path, wanted = _path_of(job.source), job.wanted
+    path, wanted, told = _path_of(job.source), job.wanted, set[str]()
     if job.source.protocol is Wire.MAILDIR:
         from ..stores.maildir import MaildirReader
 
         return lambda: MaildirReader(path, Digester, spill_dir, wanted=wanted)
     if mbox.is_backup(path):
         return lambda: mbox.MboxReader(
-            path, Digester, spill_dir, wanted=wanted, identity=mbox.identity_of(secret, spill_dir)
+            path, Digester, spill_dir, wanted=wanted, identity=mbox.identity_of(secret, spill_dir), told=told
         )
     from ..stores.files import FilesReader, Shelf
 

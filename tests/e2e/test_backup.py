@@ -132,6 +132,23 @@ def test_a_backup_that_lost_every_index_is_restored_whole(nightly: Nightly) -> N
     assert_restored(nightly, served)
 
 
+def test_what_others_put_into_a_backup_is_restored_or_named(nightly: Nightly) -> None:
+    """Behind a message of ours, and in files of their own; in a copy that has no state beside it."""
+    served = nightly.deliver(list(generate(5, 20, odd=0)))
+    assert nightly.backup().code == 0
+    shutil.rmtree(nightly.root / ".popferry")
+    poem = b"Subject: a poem\n\nHello,\n\nFrom Russia with love.\nYours\n"
+    with next(nightly.root.rglob("*.mbox")).open("ab") as stream:
+        stream.write(b"From ada@example.org Thu Nov 26 12:00:00 2026\n" + poem + b"\n")
+    (nightly.root / "letter.eml").write_bytes(poem)
+    (nightly.root / "photo.png").write_bytes(b"\x89PNG")
+    back = nightly.restore()
+    assert (back.code, back.tally["set_aside"]) == (3, 1)
+    assert '"letter.eml": no part of the backup' in str(back.events)
+    assert str(back.events).count("photo.png") == 1, "told once"
+    assert_restored(nightly, [*served, poem.replace(b"\n", b"\r\n")])
+
+
 def test_every_night_adds_what_is_new_and_nothing_else(nightly: Nightly) -> None:
     first, second = list(generate(1, 30)), list(generate(2, 20))
     served = nightly.deliver(first)

@@ -2,9 +2,10 @@
 
     octets, stream  what is stored, unpacked as it is read        opening  the file of it, also in an archive
     entries, tree   which files there are, and their mailboxes    archives the members of zip and tar
-    formats, mboxes, apple  what a file is, and its messages      imap_backup  flags that stand beside
-    gauge           size and name of a message                    lister, listing  all of it, as a source lists it
+    formats, apple  the messages of a file                        imap_backup  flags that stand beside
+    lister, listing all of it, as a source lists it
 
+What a file is, and the messages of an mbox file, is told by ``stores.kinds`` and ``stores.mboxes``, for backups too.
 Backups of our own, with an index beside each file, are read by ``stores.mbox``.
 """
 

@@ -11,13 +11,14 @@ from ...errors import Cause, Retry, StoreError
 from ...model import DateSource, Flags, display
 from ...wire.foreign import Quoting
 from ...wire.maildir import flags_of, letters_of, parse_keywords
+from ..kinds import Kind, kind_of
 from ..local import Wanted
 from ..mboxes import Found, Scan, Told, mbox
 from . import imap_backup
 from .apple import emlx
 from .archives import Member, members_of
 from .entries import NOWHERE
-from .formats import Kind, kind_of, letter, stored
+from .formats import letter, stored
 from .listing import Listing
 from .octets import PACKED_SUFFIXES, Damaged
 from .opening import Opener

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator
 
 from ...model import BLOCK
 from ...wire.foreign import ends_in_cr
+from ..kinds import HEAD_OCTETS
 from .octets import PACKED_SUFFIXES, Damaged, Octets, Unpacked, WithLf, decoder_for
-
-HEAD_OCTETS = 64 * 1024
 
 
 def unpacked_name(name: str) -> str:

@@ -20,11 +20,11 @@ from pathlib import Path
 from ...model import MailboxName
 from ..dirnames import levels_of
 from ..disk import LOST_AND_FOUND
+from ..kinds import MBOX_SUFFIXES, Kind
 from . import imap_backup
 from .apple import RAW_SUFFIX
 from .archives import Member
 from .entries import Entry, Facts, facts_of, in_archive, on_disk
-from .formats import MBOX_SUFFIXES, Kind
 from .stream import unpacked_name
 
 _THUNDERBIRDS = ".sbd"

@@ -32,6 +32,7 @@ class Listing(Refs):
         self._quoting = array("b")  # of one without; _OURS: it is ours
         self._octets = array("Q")
         self._uids: dict[int, bytes] = {}  # of those without an entry
+        self._faults: dict[int, str] = {}  # of what is no message, and why it is not read
         self.octets = 0
 
     def add_entry(self, part: Part, entry: int, octets: int) -> None:
@@ -42,21 +43,29 @@ class Listing(Refs):
         quoting = _OURS if stranger.quoting is None else stranger.quoting
         self._add(part, stranger.at, stranger.end, quoting, octets)
 
-    def _add(self, part: Part, entry: int, end: int, quoting: int, octets: int) -> None:
-        if not self._parts or self._parts[-1] is not part:
+    def add_fault(self, name: bytes, what: str) -> None:
+        """Something below the root that is not read, named by its path."""
+        self._uids[len(self)] = b"unreadable;" + name
+        self._faults[len(self)] = what
+        self._add(None, 0, 0, _OURS, 0)
+
+    def _add(self, part: Part | None, entry: int, end: int, quoting: int, octets: int) -> None:
+        if part is not None and (not self._parts or self._parts[-1] is not part):
             self._parts.append(part)
-        self._part.append(len(self._parts) - 1)
+        self._part.append(max(0, len(self._parts) - 1))
         self._entry.append(entry)
         self._end.append(end)
         self._quoting.append(quoting)
         self._octets.append(octets)
         self.octets += octets
 
-    def place(self, ref: MessageRef) -> Place | None:
-        """Where the message stands; None when it is none of these."""
+    def place(self, ref: MessageRef) -> Place | str | None:
+        """Where the message stands, or why it cannot be read; None when it is none of these."""
         at = ref.number - 1
         if not 0 <= at < len(self) or self._ref(at).uid != ref.uid:
             return None
+        if at in self._faults:
+            return self._faults[at]
         part = self._parts[self._part[at]]
         if not self._end[at]:
             return Place(part, self._entry[at])
@@ -74,4 +83,5 @@ class Listing(Refs):
                 b"%b;UIDVALIDITY=%d" % (str(part.head.mailbox).encode(), part.head.uidvalidity) if part.head else b""
             )
             uid = b"%b;UID=%d" % (place, part.index.uids[self._entry[at]])
-        return MessageRef(uid, at + 1, self._octets[at])
+        is_fault = at in self._faults
+        return MessageRef(uid, at + 1, None if is_fault else self._octets[at], is_fault=is_fault)

@@ -19,6 +19,7 @@ from .age import SUFFIX as ENCRYPTED
 from .age import Identity
 from .index import SUFFIX
 from .listing import Listing
+from .others import HINT, Others
 from .packed import SUFFIX as PACKED
 from .part import MBOX, STATE, Part
 from .pruned import Record
@@ -29,7 +30,7 @@ class MboxReader(FileSource, PatientSession):
     """Reads one file, or every mbox file below a directory. Never deletes anything.
 
     ``wanted`` chooses by header and internal date which messages are listed. ``identity`` reads what is encrypted;
-    without it a backup that has such files cannot be opened.
+    without it a backup that has such files cannot be opened. ``told``: what earlier sessions of the run have said.
     """
 
     what = "mbox files in"
@@ -42,6 +43,7 @@ class MboxReader(FileSource, PatientSession):
         *,
         wanted: Wanted | None = None,
         identity: Identity | None = None,
+        told: set[str] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wait_s: float = WAIT_S,
     ) -> None:
@@ -51,6 +53,7 @@ class MboxReader(FileSource, PatientSession):
         self._spill_dir = spill_dir
         self._wanted = wanted
         self._identity = identity
+        self._told = set() if told is None else told
         self._listing = Listing()
 
     def _listed(self) -> Listing:
@@ -71,7 +74,21 @@ class MboxReader(FileSource, PatientSession):
             with run_lock(part.path.parent, shared=True):
                 self._list(part)
             mailboxes[_mailbox(part)] = None
+        if self._root.is_dir():
+            self._list_others(Others(self._root))
         return self._facts(len(self._listing), self._listing.octets, tuple(mailboxes))
+
+    def _list_others(self, others: Others) -> None:
+        """Takes in what is no part of the backup, as what cannot be read: it is set aside, and the books know of it."""
+        for name, what in others.mail():
+            self._listing.add_fault(name, what)
+        if line := others.line():
+            self._tell(line)
+
+    def _tell(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self.notices.append((text, b""))
 
     def _list(self, part: Part) -> None:
         """Takes in the messages of a file: first those of the index, then those that it does not know."""
@@ -86,7 +103,7 @@ class MboxReader(FileSource, PatientSession):
                     self._listing.add_entry(part, number, entry.octets)
         for found in strangers(part, size):
             if isinstance(found, Told):
-                self.notices.append((f"{display(part.path.name)}: {found.what}", b""))
+                self._tell(f"{display(part.path.name)}: {found.what}")
             else:
                 self._list_stranger(part, *found)
 
@@ -107,6 +124,8 @@ class MboxReader(FileSource, PatientSession):
 
     def _fetch(self, ref: MessageRef) -> Message:
         place = self._listing.place(ref)
+        if isinstance(place, str):
+            raise MessageError(place, hint=HINT)
         if place is None:
             raise MessageError("the source has no such message")
         if isinstance(place.entry, Stranger):
