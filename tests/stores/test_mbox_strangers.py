@@ -120,3 +120,15 @@ def test_a_content_length_in_a_message_of_ours_takes_in_no_other_one(root: Path)
     lose_index(root)
     assert octets.count(FROM) == 3, "two lines, and one that is quoted"
     assert [octets_of(message) for message in read(root)[0]] == [first, TWO, THREE]
+
+
+def test_what_stands_in_front_of_the_last_mark_is_ours_whatever_its_from_line_has_become(root: Path) -> None:
+    store(root, [ONE, TWO])
+    append(root, stranger(b">From you\n"))
+    path = root / "INBOX" / NAME
+    path.write_bytes(path.read_bytes().replace(b"From MAILER-DAEMON", b"From MAILER-DAEMOM", 1))
+    index = path.with_name(f"{NAME}.index")
+    index.write_bytes(index.read_bytes().replace(b'{"uid":1,', b'{"uid":9,', 1))
+    messages, _ = read(root)
+    assert [octets_of(message) for message in messages[:2]] == [TWO, ONE]
+    assert octets_of(messages[2]).endswith(b"\r\n\r\n>From you\r\n")
