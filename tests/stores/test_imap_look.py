@@ -299,8 +299,22 @@ class TestWindows:
 
     def test_a_window_that_is_refused_is_an_error_and_not_an_end(self) -> None:
         (a, one), (b, _) = window("a", 0, "abcd"), window("b", 4, "")
-        rig = opened("LITERAL+", sizes("1", (1, 7)) + a + b + one + "S: $b NO Server error")
-        assert isinstance(read_back(rig, 1).error, StoreError)
+        refused = a + b + one + "S: $b NO Server error\n"
+        rig = opened("LITERAL+", sizes("1", (1, 7)) + refused + AGAIN + refused)
+        error = read_back(rig, 1).error
+        assert isinstance(error, StoreError)
+        assert "the destination would not show" in error.what
+        assert rig.script.left == []
+
+    def test_a_window_that_is_refused_once_is_read_from_the_beginning(self) -> None:
+        (a, one), (b, two) = window("a", 0, "abcd"), window("b", 4, "efg")
+        refused = a + b + one + "S: $b NO Server error\n"
+        assert large(7, refused, AGAIN, a, b, one, two) == {1: print_of(b"abcdefg")}
+
+    def test_a_body_of_which_a_window_does_not_come_is_no_shorter_body(self) -> None:
+        (a, one), (b, none), (c, three) = window("a", 0, "abcd"), window("b", 4, None), window("c", 8, "ij")
+        broken_off = (a, b, c, one, none, three)
+        assert large(10, *broken_off, AGAIN, *broken_off) == {}
 
     def test_a_large_message_that_vanished_is_absent(self) -> None:
         (a, one), (b, two) = window("a", 0, None), window("b", 4, None)

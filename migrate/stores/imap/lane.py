@@ -88,6 +88,10 @@ class Lane:
         return not self._owed and not self._unsent
 
     @property
+    def end(self) -> str:
+        return self._link.end
+
+    @property
     def wants_write(self) -> bool:
         return bool(self._chunk)
 

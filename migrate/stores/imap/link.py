@@ -25,8 +25,16 @@ _QUOTED = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 class Link:
     """A channel with a reader; ``begin`` opens the time and the volume that one blocking call has."""
 
-    def __init__(self, channel: Channel, clock: Callable[[], float], timeout_s: float, trace: Trace | None) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        clock: Callable[[], float],
+        timeout_s: float,
+        trace: Trace | None,
+        end: str = "server",  # how texts call it: "source" or "destination"
+    ) -> None:
         self.channel = channel
+        self.end = end
         self.clock = clock
         self.timeout_s = timeout_s
         self.reader = Reader()

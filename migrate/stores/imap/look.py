@@ -55,9 +55,8 @@ class _FetchJob:
         self._waiting.append(lambda: ask_fetch(self._lane, line, lambda answer: self._end(answer, uids), take, limit))
 
     def _end(self, answer: Tagged, uids: Sequence[int]) -> None:
-        # NO may mean that one of them was just expunged (RFC 2180 §4.1.2): what is missing is asked for again.
-        if answer.status != b"OK" and self._has_asked_again:
-            raise refused_to_look(answer)
+        if answer.status != b"OK":
+            self._refused(answer, uids)
         self._follow(uids)
         self._close_one()
 
@@ -83,6 +82,12 @@ class _FetchJob:
 
     def _ask(self, uids: Sequence[int]) -> None:
         raise NotImplementedError
+
+    def _refused(self, answer: Tagged, uids: Sequence[int]) -> None:
+        """Takes a NO or BAD to a question about these uids; raises StoreError where that ends the session."""
+        # NO may mean that one of them was just expunged (RFC 2180 §4.1.2): what is missing is asked for again.
+        if self._has_asked_again:
+            raise refused_to_look(answer, self._lane.end)
 
     def _follow(self, uids: Sequence[int]) -> None:
         """What the end of a FETCH for these uids makes possible."""
@@ -171,8 +176,15 @@ class ReadBackJob(_FetchJob):
             octets = body.data or b""
             # Whole where the size says so too, and fewer came than were asked for. Else it is asked for again, whole.
             if len(octets) == self._sizes[uid] < FIRST:
-                self._prints[uid] = self._print(octets)
+                self._came(uid, self._print(octets))
         return is_new
+
+    def _came(self, uid: int, made: Any) -> None:
+        """A message is here, whole."""
+        self._prints[uid] = made
+
+    def _drop(self, digest: Any) -> None:
+        """Forgets what was gathered of a message that did not come whole."""
 
     def _print(self, octets: bytes) -> Any:
         digest = self._digester()
@@ -198,7 +210,7 @@ class ReadBackJob(_FetchJob):
         uid = fetched.uid
         if body is None or uid is None or uid in self._prints or not 0 <= self._sizes.get(uid, -1) <= WINDOW:
             return False
-        self._prints[uid] = self._print(body.data or b"")
+        self._came(uid, self._print(body.data or b""))
         return True
 
     def _windows(self, uid: int, size: int) -> Callable[[], None]:
@@ -206,10 +218,15 @@ class ReadBackJob(_FetchJob):
 
         def end(is_served: bool) -> None:
             if is_served:
-                self._prints[uid] = digest.finish()
+                self._came(uid, digest.finish())
+            else:
+                self._drop(digest)
             self._close_one()
 
-        return lambda: _Windows(self._lane, uid, size, digest, end).go_on()
+        def refused(answer: Tagged) -> None:
+            self._refused(answer, [uid])
+
+        return lambda: _Windows(self._lane, uid, size, digest, end, refused).go_on()
 
     def _follow(self, uids: Sequence[int]) -> None:
         fresh = [uid for uid in uids if uid in self._sizes and uid not in self._planned and uid not in self._prints]
@@ -253,14 +270,23 @@ class _Window:
 
 
 class _Windows:
-    """One large body, read from its first octet until the server has no more. Tells the end whether it was there."""
+    """One large body, read from its first octet until the server has no more. Tells the end whether it came whole."""
 
-    def __init__(self, lane: Lane, uid: int, size: int, digest: Digest, on_end: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        uid: int,
+        size: int,
+        digest: Digest,
+        on_end: Callable[[bool], None],
+        on_refusal: Callable[[Tagged], None],  # of a window, once; may raise
+    ) -> None:
         self._lane = lane
         self._uid = uid
         self._size = size
         self._digest = digest
         self._on_end = on_end
+        self._on_refusal = on_refusal
         self._depth = IN_FLIGHT
         self._position = 0  # octets digested
         self._next = 0  # first octet not asked for
@@ -290,15 +316,22 @@ class _Windows:
         ask_fetch(self._lane, line, lambda answer: self._end(window, answer), take, BODY_LIMIT)
 
     def _end(self, window: _Window, answer: Tagged) -> None:
-        if answer.status != b"OK":
-            raise refused_to_look(answer)
+        if answer.status != b"OK" and not self._has_ended:
+            self._break_off()
+            self._on_refusal(answer)
         window.is_done = True
         while self._out and self._out[0].is_done:
             self._use(self._out.popleft())
         self.go_on()
 
+    def _break_off(self) -> None:
+        self._has_ended, self._is_served = True, False
+
     def _use(self, window: _Window) -> None:
         if self._has_ended or window.offset != self._position:
+            return
+        if window.body is None and self._position < self._size:
+            self._break_off()  # expunged meanwhile, or not to be read: the octets so far are no message
             return
         data = window.body.data or b"" if window.body else b""
         self._is_served = self._is_served or window.body is not None

@@ -48,6 +48,7 @@ class Mailboxes:
     def __init__(self, account: Account) -> None:
         self._account = account
         self._client = account.client
+        self._end = account.link.end
         self._client.folder_encode = False  # names are ours: one that cannot be decoded must not hide the others
         self._home: tuple[str, str | None] | None = None  # prefix and delimiter of the personal namespace
 
@@ -121,14 +122,14 @@ class Mailboxes:
         prefix, delimiter = self._home_namespace()
         if len(mailbox.levels) > 1 and not delimiter:
             raise MailboxError(
-                f"the destination has no folders within folders, so {mailbox} cannot be there",
+                f"the {self._end} has no folders within folders, so {mailbox} cannot be there",
                 hint="Choose a folder name without a slash.",
             )
         for level in mailbox.levels:
             if delimiter and delimiter in level:
                 sign = display(delimiter)
                 raise MailboxError(
-                    f'"{display(level)}" cannot be a folder name: the destination separates folders with "{sign}"',
+                    f'"{display(level)}" cannot be a folder name: the {self._end} separates folders with "{sign}"',
                     hint=f'Choose a name without "{sign}"; write / between the levels of folders.',
                 )
         name = (delimiter or "").join(mailbox.levels)
@@ -180,7 +181,7 @@ class Mailboxes:
             answer = refused.answer
         else:
             return found
-        raise self._refused(f"the destination does not list the folder {display(wanted)}", answer)
+        raise self._refused(f"the {self._end} does not list the folder {display(wanted)}", answer)
 
     # Making and selecting ------------------------------------------------------------------
     def _create(self, mailbox: MailboxName) -> bytes:
@@ -270,9 +271,10 @@ class Mailboxes:
         error = refusal(answer)
         if isinstance(error, StoreError) and answer.code not in (b"NOPERM", b"TRYCREATE"):
             return error
-        return MailboxError(
-            what, said=answer.said, hint="Choose another folder with --folder, or make it by hand at the destination."
-        )
+        hint = "Choose another folder with --folder, or make it by hand at the destination."
+        if self._end == "source":
+            hint = "Name another folder in SOURCE, or none: then all are read."
+        return MailboxError(what, said=answer.said, hint=hint)
 
 
 def _encoded(name: str) -> bytes:

@@ -8,22 +8,24 @@ messages are gone; content tells which of them are known.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...commands import CloseSource, Command, Digest, Fetch, ListSource, OpenSource, Outcome, SourceFacts
 from ...errors import Cause, MailboxError, MessageError, MigrateError, Retry, StoreError
 from ...model import DateSource, Flags, InternalDate, MessageRef, is_keyword
-from ...wire.imap import Data, Fetched, Tagged
+from ...wire.imap import Data, Fetched, Tagged, reaches_all
 from ..base import AHEAD, Collector
 from .lane import Lane
-from .look import BODY_LIMIT, BODY_UIDS, WINDOW, ReadBackJob, groups
+from .look import BODY_LIMIT, BODY_UIDS, WINDOW, ReadBackJob, ask_fetch, groups
 from .mailbox import Folder
 from .session import ImapSession
-from .upload import Job
+from .upload import Job, refused_to_look
 
 JOBS = 4  # of fetching under way
+REFUSALS = 8  # of messages in a row, before one that was served has to show that the others still are
 
 
 class ImapReader(ImapSession):
@@ -43,6 +45,7 @@ class ImapReader(ImapSession):
         self._ahead: tuple[int, int] | None = None  # what the one folder said when the session was opened
         self.there = 0  # messages in the folder that is being listed
         self._unreadable: dict[int, MessageError] = {}  # folders that cannot be selected
+        self._witnesses: dict[int, Witness] = {}  # of the folders that have messages
         # Of each message by its number, from 1.
         self._folder_of = array("L", [0])
         self._uid_of = array("L", [0])
@@ -100,7 +103,7 @@ class ImapReader(ImapSession):
                     return None
                 self._examine(folder)
                 listed = {self._place(one)[1]: one.ref.octets for one in group if isinstance(one, Fetch)}
-                return FetchJob(self._lane, listed, self._collector)
+                return FetchJob(self._lane, listed, self._collector, self._witnesses[folder])
             case _:
                 raise TypeError(f"{type(self).__name__} does not know {type(command).__name__}")
 
@@ -172,7 +175,9 @@ class ImapReader(ImapSession):
         folder, uid = self._place(command)
         message = job.value.pop(uid, None)
         if message is None:
-            return Outcome(command, error=MessageError("the source does not have it any more"))
+            error = job.refused.get(uid, _NOT_SERVED if uid in job.kept else _GONE)
+            self._show_no_secret(error)
+            return Outcome(command, error=error)
         kept = job.kept[uid]
         when = None if kept.internaldate is None else InternalDate(kept.internaldate, DateSource.STORE)
         flags = None if kept.flags is None else flags_from(kept.flags)
@@ -219,6 +224,11 @@ class ImapReader(ImapSession):
                 return True
         return False
 
+    def list_uids(self, take: Callable[[Data], bool], on_done: Callable[[Tagged], None]) -> None:
+        """Asks what there is in the folder that is being listed, without sizes."""
+        assert self._lane is not None
+        self._lane.ask(b"UID FETCH 1:* (UID)", on_done, take)
+
     def read(self, data: Data) -> Fetched:
         assert self._lane is not None
         return self._lane.fetched(data)
@@ -232,9 +242,10 @@ class ImapReader(ImapSession):
             self._uid_of.append(0)
         return refs
 
-    def refs(self, sizes: dict[int, int]) -> list[MessageRef]:
+    def refs(self, sizes: Mapping[int, int | None]) -> list[MessageRef]:
         """The messages of the folder that was listed last, by uid."""
         folder = len(self._validities) - 1
+        self._witnesses[folder] = Witness(max(sizes))
         refs = []
         for uid in sorted(sizes):
             refs.append(MessageRef(self._name(folder, uid), len(self._uid_of), sizes[uid]))
@@ -244,10 +255,28 @@ class ImapReader(ImapSession):
 
 
 _NO_SUCH = MessageError("the source has no such message")
+_GONE = MessageError("the source does not have it any more")
+_HINT = "It stays at the source. If the next run ends the same way, its provider has to look at it."
+_NOT_SERVED = MessageError("the source lists the message and does not hand it out", hint=_HINT)
+
+
+@dataclass(slots=True)
+class Witness:
+    """A message of a folder that was served, or the last one while none was, and how many in a row were refused since.
+
+    Some messages cannot be read for years, and all others come. A server that refuses whatever it is asked is ill,
+    and would have every message set aside: then the witness does not come either.
+    """
+
+    uid: int
+    refusals: int = 0
 
 
 class ListJob:
-    """ListSource: folder after folder, each selected when nothing is under way."""
+    """ListSource: folder after folder, each selected when nothing is under way.
+
+    A folder that does not tell all its sizes is asked for its uids alone: for a size, some servers read the message.
+    """
 
     def __init__(self, reader: ImapReader) -> None:
         self.is_done = False
@@ -255,13 +284,15 @@ class ListJob:
         self.error: MigrateError | None = None
         self._reader = reader
         self._refs: list[MessageRef] = []
-        self._sizes: dict[int, int] = {}  # of the folder that is listed now
+        self._sizes: dict[int, int | None] = {}  # of the folder that is listed now; None: it does not tell
+        self._wants_sizes = True
 
     def go_on(self) -> None:
         """The folder that was under way is listed: goes on with the next."""
         if self._sizes:
             self._refs += self._reader.refs(self._sizes)
         self._sizes = {}
+        self._wants_sizes = True
         if not self._reader.list_next(self._take, self._take_sizes, self._end):
             self.value = self._refs + self._reader.unreadable_refs()
             self.is_done = True
@@ -273,12 +304,18 @@ class ListJob:
         if data.name != b"FETCH":
             return False
         fetched = self._reader.read(data)
-        if fetched.uid is None or fetched.size is None:
+        if fetched.uid is None or (fetched.size is None and self._wants_sizes):
             return False
-        self._sizes[fetched.uid] = fetched.size
+        if self._sizes.get(fetched.uid) is None:
+            self._sizes[fetched.uid] = fetched.size
         return True
 
     def _end(self, answer: Tagged) -> None:
+        is_whole = answer.status == b"OK" and len(self._sizes) >= self._reader.there
+        if not is_whole and self._wants_sizes and not reaches_all(answer):
+            self._wants_sizes = False
+            self._reader.list_uids(self._take, self._end)
+            return
         if answer.status != b"OK":
             raise StoreError(
                 "the source would not list one of its folders",
@@ -293,17 +330,26 @@ class FetchJob(ReadBackJob):
     """Messages of one folder, and what the source keeps beside each: together, where the listed size says small.
 
     ``listed``: that size of each uid, a hint. A message that turns out larger is asked for again, in windows.
+    What does not come is asked for again alone. ``refused``: those that were refused even then.
     """
 
     sizes = b"UID RFC822.SIZE FLAGS INTERNALDATE"
     looks_ahead = False  # what is copied is what the server gives when it is asked for all of it
 
-    def __init__(self, lane: Lane, listed: dict[int, int | None], collector: Callable[[], Any]) -> None:
+    def __init__(
+        self, lane: Lane, listed: dict[int, int | None], collector: Callable[[], Any], witness: Witness
+    ) -> None:
         self.kept: dict[int, Fetched] = {}
+        self.refused: dict[int, MessageError] = {}
         self._listed = listed
+        self._witness = witness
         super().__init__(lane, list(listed), collector)
 
     def _ask(self, uids: Sequence[int]) -> None:
+        if self._has_asked_again:
+            for uid in uids:
+                super()._ask([uid])
+            return
         small = [uid for uid in uids if self._is_small(uid)]
         for group, _ in groups((uid, self._listed[uid] or 0) for uid in small):
             self._fetch(group, self.sizes + b" BODY.PEEK[]", self._take_all, BODY_LIMIT)
@@ -311,7 +357,48 @@ class FetchJob(ReadBackJob):
 
     def _is_small(self, uid: int) -> bool:
         listed = self._listed[uid]
-        return listed is not None and listed <= WINDOW and uid not in self._sizes and not self._has_asked_again
+        return listed is not None and listed <= WINDOW
+
+    def _refused(self, answer: Tagged, uids: Sequence[int]) -> None:
+        if reaches_all(answer) or not uids:
+            super()._refused(answer, uids)
+        elif self._has_asked_again:
+            (uid,) = uids
+            if uid not in self._prints:  # else it came all the same
+                self._planned.add(uid)
+                self.refused[uid] = MessageError(
+                    "the source did not hand out the message", said=answer.said, hint=_HINT
+                )
+                self._doubt(answer)
+
+    def _doubt(self, answer: Tagged) -> None:
+        """One more was refused: after some in a row, asks whether anything is served at all."""
+        witness, asked = self._witness, self._witness.uid
+        witness.refusals += 1
+        if witness.refusals != REFUSALS:
+            return
+
+        def take(fetched: Fetched) -> bool:
+            # The text, since a part of the whole could be taken for the message by a job that waits for it.
+            is_it = fetched.uid == asked and any(section.name == b"TEXT" for section in fetched.sections)
+            if is_it:
+                witness.refusals = 0
+            return is_it
+
+        def end(_: Tagged) -> None:
+            if witness.refusals:
+                raise refused_to_look(answer, self._lane.end)
+            self._close_one()
+
+        self._open += 1
+        ask_fetch(self._lane, b"UID FETCH %d (UID BODY.PEEK[TEXT]<0.1>)" % asked, end, take, BODY_LIMIT)
+
+    def _came(self, uid: int, made: Any) -> None:
+        super()._came(uid, made)
+        self._witness.uid, self._witness.refusals = uid, 0
+
+    def _drop(self, digest: Any) -> None:
+        digest.abandon()
 
     def _take_all(self, fetched: Fetched) -> bool:
         is_new = self._take_size(fetched)

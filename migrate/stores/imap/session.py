@@ -176,7 +176,7 @@ class ImapSession:
         return self._account
 
     def _greet(self) -> Greeted:
-        self._link = Link(self._connect(self._endpoint), self._clock, self._timeout_s, self._trace)
+        self._link = Link(self._connect(self._endpoint), self._clock, self._timeout_s, self._trace, self.end)
         self._link.notices = self.notices
         return greet(self._link, self._endpoint, self._secret)
 

@@ -11,7 +11,17 @@ from typing import Any, Protocol
 from ...commands import Append, Letter, SearchUids
 from ...errors import MessageError, MigrateError, StoreError
 from ...model import AppendUid
-from ...wire.imap import Data, Quirk, Tagged, append_segments, append_uids, broken, parse_search, refusal
+from ...wire.imap import (
+    Data,
+    Quirk,
+    Tagged,
+    append_segments,
+    append_uids,
+    broken,
+    parse_search,
+    reaches_all,
+    refusal,
+)
 from .lane import Exchange, Lane
 from .link import Link
 from .login import Account
@@ -148,7 +158,7 @@ class SearchJob:
 
     def _end(self, answer: Tagged) -> None:
         if answer.status != b"OK":
-            raise refused_to_look(answer)
+            raise refused_to_look(answer, self._link.end)
         self._open -= 1
         if self._open:
             return
@@ -170,13 +180,14 @@ class SearchJob:
         self.is_done = True
 
 
-def refused_to_look(answer: Tagged) -> MigrateError:
+def refused_to_look(answer: Tagged, end: str) -> StoreError:
     """The error for a NO or BAD to SEARCH or FETCH: never taken for "not there"."""
     error = refusal(answer)
-    if isinstance(error, StoreError):
+    # What it says of room and of rights is about storing.
+    if isinstance(error, StoreError) and (end == "destination" or reaches_all(answer)):
         return error
     return StoreError(
-        "the destination would not show what it holds",
+        f"the {end} would not show what it holds",
         said=answer.said,
         hint="Run the same command again later.",
     )

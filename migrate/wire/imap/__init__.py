@@ -6,7 +6,7 @@ append    messages -> the segments of an APPEND or MULTIAPPEND
 answers   status and response code -> AppendUid or an error of the right reach
 """
 
-from .answers import append_uids, refusal, said_goodbye
+from .answers import append_uids, reaches_all, refusal, said_goodbye
 from .append import CRLF, Literals, Pause, Segment, append_segments, exact_blocks, internaldate_text, quoted
 from .fetch import Fetched, Section, parse_fetch, parse_search, uid_chunks, uid_set
 from .reader import Continuation, Data, Event, Quirk, Reader, Status, Tagged, broken, parse_status
@@ -34,6 +34,7 @@ __all__ = [
     "parse_search",
     "parse_status",
     "quoted",
+    "reaches_all",
     "refusal",
     "said_goodbye",
     "uid_chunks",

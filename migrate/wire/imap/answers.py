@@ -27,6 +27,10 @@ _BUSY = re.compile(
 )
 _BACKOFF = re.compile(rb"back-?off time:? *([0-9]{1,7}) *(?:ms|milliseconds)", re.IGNORECASE)
 _BUSY_CODES = frozenset({b"UNAVAILABLE", b"INUSE", b"LIMIT", b"SERVERBUG", b"CONTACTADMIN", b"MESSAGELIMIT"})
+_LOGIN_CODES = frozenset({b"AUTHENTICATIONFAILED", b"AUTHORIZATIONFAILED", b"EXPIRED", b"PRIVACYREQUIRED"})
+# Seen: "[SERVERBUG] Internal error occurred. Refer to server log for more information." (Dovecot 2.3.19), of one
+# message whose file it cannot read.
+_CODES_OF_ONE = frozenset({b"SERVERBUG", b"CONTACTADMIN"})
 # Seen: "Your quota has been exceeded." (hMailServer), "Quota exceeded (mailbox for user is full)" (Dovecot).
 _FULL = re.compile(rb"quota|mailbox (?:for user )?is full|not enough space|no space left", re.IGNORECASE)
 _TOO_BIG = re.compile(rb"too (?:big|large)|maximum size|size limit|message size", re.IGNORECASE)
@@ -41,6 +45,11 @@ def is_busy(status: Status) -> bool:
         # "Mail size is larger than the maximum size allowed by server configuration".
         return False
     return status.code in _BUSY_CODES or bool(_BUSY.search(status.text))
+
+
+def reaches_all(status: Status) -> bool:
+    """Whether a NO or BAD to a question about one message says something about every other one too."""
+    return status.code in _LOGIN_CODES or (is_busy(status) and status.code not in _CODES_OF_ONE)
 
 
 def busy(status: Status) -> StoreError:
@@ -78,7 +87,7 @@ def refusal(answer: Tagged, octets: int | None = None) -> MessageError | StoreEr
         )
     if answer.code == b"TRYCREATE":
         return StoreError("the destination folder is not there any more", said=answer.said)
-    if answer.code in (b"AUTHENTICATIONFAILED", b"AUTHORIZATIONFAILED", b"EXPIRED", b"PRIVACYREQUIRED"):
+    if answer.code in _LOGIN_CODES:
         return StoreError("the IMAP server wants a new login", said=answer.said)
     if answer.code == b"NOPERM":
         return StoreError(
