@@ -164,6 +164,15 @@ def test_odd_uidls_are_kept_and_counted_by_name(opened: Start) -> None:
     assert play.session.quirks == {Quirk.UIDL_REPEATED: 1, Quirk.UIDL_BLANK: 1, Quirk.UIDL_OCTETS: 1}
 
 
+def test_every_oddity_that_is_repaired_is_told_once(opened: Start) -> None:
+    dots = r"S> +OK\r\n.one\r\n..two\r\n.\r\n"
+    play = opened(f"C: RETR 1\nC: RETR 2\n{dots}\n{dots}\n")
+    one, two = play.outcomes(Fetch(ONE), Fetch(TWO))
+    assert one.value.data == two.value.data == b".one\r\n.two\r\n"
+    what = "the server did not double the dot at the beginning of a line; the dot was kept"
+    assert play.session.notices == [(f"The source is tolerated: {what}.", b"")]
+
+
 def test_a_busy_server_is_not_taken_for_one_without_uidl(opened: Start) -> None:
     error = opened(listing("+OK 2 320", "-ERR [SYS/TEMP] index is being rebuilt", "-ERR")).error(ListSource())
     assert (error.cause, error.retry) == (Cause.UNREACHABLE, Retry.LATER)

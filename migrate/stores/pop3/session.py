@@ -211,6 +211,7 @@ class Pop3Reader:
     def _connected(self, *, ask_capa: bool) -> Greeted:
         channel = self._connect(self._endpoint)
         self._link = Link(channel, self._endpoint, self._secret, self._clock, self._trace)
+        self._link.wire.quirks = self.quirks  # told with those of the listings
         return greet(self._link, self._endpoint, self._secret, timeout_s=self._timeout_s, ask_capa=ask_capa)
 
     # Going on ------------------------------------------------------------------------------
