@@ -175,14 +175,15 @@ class Face:
         changed: dict[str, Any] = {}
         for one in fields(event):
             value = getattr(event, one.name)
-            if isinstance(value, str):
+            if isinstance(value, str | tuple):
                 changed[one.name] = self._safe(value)
-            elif isinstance(value, tuple) and value and isinstance(value[0], str):
-                changed[one.name] = tuple(self._safe(text) for text in value)
         return replace(event, **changed) if changed else event
 
-    def _safe(self, text: str) -> str:
-        return display(self.hide(text), TEXT_LIMIT)
+    def _safe(self, value: Any) -> Any:
+        """The value with every text in it made safe, however deep."""
+        if isinstance(value, tuple):
+            return tuple(self._safe(one) for one in value)
+        return display(self.hide(value), TEXT_LIMIT) if isinstance(value, str) else value
 
     # --- at the end -------------------------------------------------------------------------
 

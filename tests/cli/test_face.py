@@ -266,6 +266,7 @@ def test_a_server_cannot_write_to_the_terminal() -> None:
         Connected("source", evil),
         Notice(evil, evil),
         SetAside(1, evil, evil, evil),
+        Doubled(7, evil, ((evil, 3), (evil, 9))),
         Finished(Tally(listed=1, set_aside=1), 3, (evil,)),
     ]
     for manner in (Manner(), VERBOSE, JSON):
@@ -280,7 +281,8 @@ def test_a_server_that_echoes_the_password_is_not_repeated() -> None:
         "p&ss wörd", "p%26ss%20w%C3%B6rd", "p&ss wörd".encode().hex(), "cCZzcyB3w7ZyZA==", "AGFsaWNlAHAmc3Mgd8O2cmQ=",
     ]  # fmt: skip
     for echo in echoes:
-        events = [Notice("x", f"-ERR no {echo}"), Finished(Tally(), 10, (f"no {echo}",))]
+        twice = Doubled(7, "u", (("Old", 3), (f"no {echo}", 9)))
+        events = [Notice("x", f"-ERR no {echo}"), twice, Finished(Tally(), 10, (f"no {echo}",))]
         for manner in (Manner(), JSON):
             told = tell(events, Exit.SOURCE_LOGIN, manner, hide=hide)
             assert echo not in told.out + told.err
