@@ -71,6 +71,11 @@ def _lower_percent(text: str) -> str:
     return re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), text)
 
 
+def folded(name: str) -> str:
+    """The name with its ASCII letters in capitals: no other letter has a case in INBOX, not even a dotless i."""
+    return re.sub("[a-z]+", lambda found: found[0].upper(), name)
+
+
 class Protocol(Enum):
     POP3 = "pop3"
     IMAP = "imap"
@@ -100,7 +105,7 @@ class MailboxName:
             if any(unicodedata.category(c) == "Cc" for c in level):
                 raise ValueError(f"control character in mailbox name {display(level)}")
         normal = [unicodedata.normalize("NFC", level) for level in self.levels]
-        if normal[0].upper() == "INBOX":
+        if folded(normal[0]) == "INBOX":
             normal[0] = "INBOX"
         object.__setattr__(self, "levels", tuple(normal))
 

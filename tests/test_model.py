@@ -42,6 +42,7 @@ def test_a_mailbox_name_without_a_level_or_with_a_control_character_cannot_be_ma
 
 def test_inbox_is_written_in_capitals_and_names_are_composed() -> None:
     assert MailboxName(("inbox", "Inbox")).levels == ("INBOX", "Inbox")
+    assert MailboxName(("\u0131nbox",)).levels == ("\u0131nbox",), "a dotless i: another folder"
     assert MailboxName(("e\u0301",)).levels == ("é",)
     assert MailboxName.parse(str(MailboxName(("a/b", "100%", "%2F")))).levels == ("a/b", "100%", "%2F")
 

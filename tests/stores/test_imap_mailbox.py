@@ -52,6 +52,7 @@ def select(name: str) -> str:
         (namespace("INBOX.", '"."'), ("A", "B"), "INBOX.A.B"),
         (namespace("INBOX.", '"."'), ("INBOX", "A"), "INBOX.A"),
         (namespace("Inbox.", '"."'), ("inbox", "A"), "INBOX.A"),
+        (namespace("INBOX.", '"."'), ("\u0131nbox", "A"), "INBOX.&ATE-nbox.A"),  # a dotless i: another folder
         (namespace("mail/"), ("mail", "A"), "mail/A"),
         (namespace("", "NIL"), ("A",), "A"),
         (namespace("", '"|"'), ("A", "B/C"), "A|B/C"),

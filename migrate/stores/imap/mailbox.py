@@ -16,7 +16,7 @@ from imapclient.exceptions import IMAPClientReadOnlyError
 
 from ...commands import MailboxStatus
 from ...errors import MailboxError, StoreError
-from ...model import SYSTEM_FLAGS, MailboxName, display
+from ...model import SYSTEM_FLAGS, MailboxName, display, folded
 from ...wire.imap import Quirk, Tagged, quoted, refusal
 from .client import Refused, call
 from .login import Account
@@ -107,7 +107,7 @@ class Mailboxes:
         """The name without the prefix of the personal namespace. What is no text in it stands as it is written."""
         text = _decoded(name) or display(name)
         prefix, delimiter = self._home_namespace()
-        if prefix and text.upper().startswith(prefix.upper()) and len(text) > len(prefix):
+        if prefix and folded(text).startswith(folded(prefix)) and len(text) > len(prefix):
             text = text[len(prefix) :]
         levels = [level for level in (text.split(delimiter) if delimiter else [text]) if level]
         return MailboxName(tuple(display(level, 1000) for level in levels) or ("unnamed",))
@@ -133,9 +133,9 @@ class Mailboxes:
                     hint=f'Choose a name without "{sign}"; write / between the levels of folders.',
                 )
         name = (delimiter or "").join(mailbox.levels)
-        fold = prefix[:5].upper() == "INBOX"  # INBOX alone is the same in any case (RFC 3501 §5.1)
+        fold = folded(prefix[:5]) == "INBOX"  # INBOX alone is the same in any case (RFC 3501 §5.1)
         start = (name + (delimiter or ""))[: len(prefix)]
-        return name if start == prefix or (fold and start.upper() == prefix.upper()) else prefix + name
+        return name if start == prefix or (fold and folded(start) == folded(prefix)) else prefix + name
 
     def _home_namespace(self) -> tuple[str, str | None]:
         if self._home is None:
