@@ -318,17 +318,18 @@ def _books(job: JobLike) -> Iterator[State]:
 def _spill_dir(job: JobLike) -> Iterator[Path]:
     """Where this run's large messages wait, beside the state file; what a killed run left goes first."""
     path = job.state_path.with_name(job.state_path.name + (".dry-run" if job.policy.dry_run else ".transit"))
-    try:
-        if not job.policy.dry_run:
-            shutil.rmtree(path, ignore_errors=True)
+    if not job.policy.dry_run:
+        shutil.rmtree(path, ignore_errors=True)
+        try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StateError(
+                f"the directory {path} cannot be used: {error.strerror}",
+                exit=Exit.STATE_UNWRITABLE,
+                hint="Check its owner and its free space.",
+            ) from error
+    try:
         yield path
-    except OSError as error:
-        raise StateError(
-            f"the directory {path} cannot be used: {error.strerror}",
-            exit=Exit.STATE_UNWRITABLE,
-            hint="Check its owner and its free space.",
-        ) from error
     finally:
         if not job.policy.dry_run:
             shutil.rmtree(path, ignore_errors=True)

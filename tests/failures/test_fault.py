@@ -51,6 +51,17 @@ def test_a_fault_of_ours_is_1_and_loses_nothing(place: str, ends: MakeEnds, popf
     both.check_complete(*FIVE)
 
 
+def test_a_refusal_of_the_system_in_the_run_is_not_blamed_on_a_directory(ends: MakeEnds, popferry: Popferry) -> None:
+    both = ends()
+    both.deliver(*FIVE)
+    text = FAULTY.format(module="migrate.driver.loop", name="selectors.DefaultSelector")
+    raised = 'ZeroDivisionError("cannot divide " + os.environ["PF_SOURCE"] + " by " + os.environ["PF_DEST"])'
+    assert raised in text
+    popferry.program = (sys.executable, "-c", text.replace(raised, 'OSError(24, "Too many open files")'))
+    ran = popferry.migrate(*both.words)
+    ran.told(1, f"{TOLD.replace('ZeroDivisionError', 'OSError')}the log file says where.", SAFE)
+
+
 def test_a_fault_before_the_run_is_1(ends: MakeEnds, popferry: Popferry) -> None:
     popferry.program = (sys.executable, "-c", FAULTY.format(module="migrate.cli.migrate", name="policy_of"))
     popferry.run("migrate", *ends().words).told(1, f"{TOLD}with --log-file FILE the next run records where.", SAFE)
