@@ -115,6 +115,8 @@ def job_of(options: argparse.Namespace) -> Job:
         raise UsageError("SOURCE and DEST are the same files: every message would be there twice")
     if source.path is not None and options.delete_after is not None:
         raise UsageError("--delete-after: nothing is ever deleted from files")
+    if dest.path is not None and (options.connections or 1) > 1:
+        raise UsageError("--connections is for servers; files are written by one", hint="Leave it out.")
     if source.protocol is Protocol.IMAP:
         _check_imap_source(options)
     policy = policy_of(options, source, dest)

@@ -229,7 +229,7 @@ def _add_migrate(parser: Parser) -> None:
         "--connections",
         type=_whole(1, 32),
         metavar="N",
-        help="connections to the destination (default: 1, or 4 where each message costs a round trip)",
+        help="connections to a server as destination (default: 1, or 4 where each message costs a round trip)",
     )
     _add_settle(link)
     _add_link(link)
@@ -281,7 +281,7 @@ def _add_restore(parser: Parser) -> None:
     _add_place(parser.add_argument_group("what is copied, and how"))
     link = parser.add_argument_group("connections")
     link.add_argument("--connections", type=_whole(1, 32), default=1, metavar="N",
-        help="connections to the destination (default: 1)")  # fmt: skip
+        help="connections to a server as destination (default: 1)")  # fmt: skip
     _add_settle(link)
     _add_link(link, "dest")
     _add_talk(parser, "say more: each message set aside, each duplicate")

@@ -135,9 +135,9 @@ class FileDest(LocalSession, Generic[F]):
         return DestFacts(f"{self.what} {root}", True, False, None, in_flight=2)
 
     def _folder(self, mailbox: MailboxName) -> F:
-        folder = self._folders.get(mailbox)
-        if folder is None:
-            raise MailboxError(f"the mailbox {mailbox} is not open")
+        if mailbox not in self._folders and self._open(OpenMailbox(-1, mailbox, create=False)) is None:
+            raise MailboxError(f"the mailbox {mailbox} is not at the destination")
+        folder = self._folders[mailbox]
         folder.refresh()
         return folder
 

@@ -125,6 +125,16 @@ WRONG: list[tuple[list[str], str, str]] = [
     (["migrate", SRC, DST, "--limit", "0"], "--limit: expected a whole number from 1 up, got 0", ""),
     (["migrate", SRC, DST, "--limit", "many"], "--limit: expected a whole number from 1 up, got many", ""),
     (["migrate", SRC, DST, "--connections", "33"], "--connections: expected a whole number from 1 to 32", ""),
+    (
+        ["migrate", SRC, "mbox:./d", "--connections", "4"],
+        "--connections is for servers; files are written by one",
+        "Leave",
+    ),
+    (
+        ["restore", str(Path(__file__).parent), "maildir:./d", "--connections", "2"],
+        "--connections is for servers",
+        "Leave",
+    ),
     (["migrate", SRC, DST, "--settle", "nan"], "--settle: expected seconds from 0 to 86400, got nan", ""),
     (["migrate", SRC, DST, "--settle", "-1"], "--settle: expected", ""),
     (["migrate", SRC, DST, "--delete-after", "now"], "--delete-after: expected verified, or days like 30d", ""),

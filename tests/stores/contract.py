@@ -389,6 +389,37 @@ class AppenderContract:
         prints = value(appender, ReadBack(LANE, mailbox, uids, Digester))
         assert prints == {found.uid: fingerprint(found.octets) for found in held}
 
+    @pytest.mark.parametrize("mailbox", [INBOX, FOLDER], ids=str)
+    def test_a_second_lane_appends_and_looks_where_the_first_one_opened_the_mailbox(
+        self, dest: DestHarness, appender: Session, facts: DestFacts, tmp_path: Path, mailbox: MailboxName
+    ) -> None:
+        value(appender, OpenMailbox(LANE, mailbox, create=True))
+        other = dest.appender()
+        value(other, OpenDest(LANE + 1, mailbox=mailbox))
+        loaded = list(generate(3, 6, odd=0))
+        for octets, session in zip(loaded, [other, appender] * 3, strict=True):
+            lane = LANE if session is appender else LANE + 1
+            value(session, Append(lane, mailbox, (letter(octets, tmp_path),)))
+        held = dest.held(mailbox)
+        assert [kept.octets for kept in held] == loaded
+        uids = [kept.uid for kept in held]
+        assert uids == sorted(uids)
+        assert list(value(other, SearchUids(LANE + 1, mailbox, 1))) == uids
+        for session in (appender, other):
+            lane = LANE if session is appender else LANE + 1
+            assert value(session, ReadBack(lane, mailbox, uids, Digester)) == dict(
+                zip(uids, map(fingerprint, loaded), strict=True)
+            )
+        other.close()
+
+    def test_nothing_is_appended_where_no_mailbox_is(
+        self, dest: DestHarness, appender: Session, facts: DestFacts, tmp_path: Path
+    ) -> None:
+        (octets,) = generate(4, 1, odd=0)
+        (outcome,) = play(appender, Append(LANE, FOLDER, (letter(octets, tmp_path),)))
+        assert isinstance(outcome.error, MailboxError)
+        assert dest.held(FOLDER) == []
+
     def test_batches_pipelined_arrive_in_order_and_say_where(
         self, dest: DestHarness, appender: Session, facts: DestFacts, tmp_path: Path
     ) -> None:
