@@ -12,7 +12,7 @@ from migrate.commands import Fetch, ListSource, OpenSource, Outcome
 from migrate.errors import MessageError, StoreError
 from migrate.model import INBOX, Flags, Message, Secret
 from migrate.rules.dedupe import Digester
-from migrate.stores.imap import ImapReader, look, reader
+from migrate.stores.imap import ImapReader, fetching, look
 from tests.fakes.imap_script import Clock, Script, ScriptChannel, play, to_script
 
 from .imap_rig import LOGIN, PASSWORD, SELECT, endpoint
@@ -77,7 +77,7 @@ def test_groups_are_bounded_by_the_listed_size_and_a_large_one_is_asked_for_its_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(look, "WINDOW", 4)
-    monkeypatch.setattr(reader, "WINDOW", 4)
+    monkeypatch.setattr(fetching, "WINDOW", 4)
     text = (
         ASK % "1"
         + (ASK % "2").replace("C a", "C b")
@@ -95,7 +95,7 @@ def test_a_message_that_is_larger_than_it_was_listed_is_read_in_windows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(look, "WINDOW", 4)
-    monkeypatch.setattr(reader, "WINDOW", 4)
+    monkeypatch.setattr(fetching, "WINDOW", 4)
     windows = "".join(f"C {name}: UID FETCH 1 (UID BODY.PEEK[]<{at}.4>)\n" for name, at in (("wa", 0), ("wb", 4)))
     served = "S: * 1 FETCH (UID 1 BODY[]<0> {4}\nS> six-\nS: )\nS: $wa OK done\n"
     served += "S: * 1 FETCH (UID 1 BODY[]<4> {2}\nS> oc\nS: )\nS: $wb OK done\n"
@@ -204,7 +204,7 @@ def test_a_window_that_is_refused_sets_one_message_aside_and_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(look, "WINDOW", 4)
-    monkeypatch.setattr(reader, "WINDOW", 4)
+    monkeypatch.setattr(fetching, "WINDOW", 4)
     monkeypatch.setattr("migrate.stores.base.MEMORY_LIMIT", 2)
     windows = "".join(f"C {name}: UID FETCH 1 (UID BODY.PEEK[]<{at}.4>)\n" for name, at in (("wa", 0), ("wb", 4)))
     served = "S: * 1 FETCH (UID 1 BODY[]<0> {4}\nS> six-\nS: )\nS: $wa OK done\n" + NO % "wb"

@@ -9,6 +9,7 @@ upload    Append and SearchUids on a lane
 look      FetchHeaders and ReadBack on a lane
 session   the contract of ``stores.base``, as far as both kinds have it
 appender  what appends and looks
+fetching  Fetch on a lane: messages of a source, and those that it does not hand out
 reader    an account as a source
 """
 
