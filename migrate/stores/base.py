@@ -18,7 +18,8 @@ Promises a session makes
 - An Append is never repeated by the store. An AppendUid or None in its value
   means that the server said OK after the whole message went out.
 - After a StoreError the session is broken: every command still owed ends with
-  that error, and so does every later one. A MessageError leaves it usable.
+  that error, and so does every later one; but for a Fetch whose message had come
+  whole by then. A MessageError leaves it usable.
 - Foreign exceptions do not leave ``submit`` and ``turn``; credentials appear
   in no error.
 

@@ -103,6 +103,15 @@ def test_a_message_that_is_larger_than_it_was_listed_is_read_in_windows(
     assert octets(one) == b"six-oc"
 
 
+def test_what_came_whole_before_the_server_hung_up_is_not_asked_for_again(tmp_path: Path) -> None:
+    text = ASK % "1:4" + whole(1, "one") + whole(2, "two") + "S> * 3 FETCH (UID 3 BODY[] {9}\\r\\nth\nEND\n"
+    first, second, *others = fetched(tmp_path, text, 3, 3, 9, 3)
+    assert [octets(first), octets(second)] == [b"one", b"two"]
+    assert second.value.flags == Flags(frozenset({"\\Seen"}))
+    assert [type(outcome.error) for outcome in others] == [StoreError] * 2
+    assert others[0].error is others[1].error
+
+
 def test_a_server_that_gives_the_body_apart_is_understood(tmp_path: Path) -> None:
     size, body = f"S: * 1 FETCH (UID 1 RFC822.SIZE 3 {BESIDE})\n", "S: * 1 FETCH (UID 1 BODY[] {3}\nS> one\nS: )\n"
     (one,) = fetched(tmp_path, ASK % "1" + size + body + DONE % "a", 3)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import MessageError
-from ...model import Flags, is_keyword
+from ...model import Flags, Message, is_keyword
 from ...wire.imap import Fetched, Tagged, reaches_all
 from .lane import Lane
 from .look import BODY_LIMIT, WINDOW, ReadBackJob, ask_fetch, groups
@@ -54,6 +54,10 @@ class FetchJob(ReadBackJob):
     def why_not(self, uid: int) -> MessageError:
         """Why a message that was asked for did not come."""
         return self._refusals.get(uid) or (_NOT_SERVED if uid in self.kept else _GONE)
+
+    def came(self) -> dict[int, Message]:
+        """The messages that have come whole so far, by uid."""
+        return self._result()
 
     def _ask(self, uids: Sequence[int]) -> None:
         if self._has_asked_again:

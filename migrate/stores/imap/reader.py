@@ -169,6 +169,19 @@ class ImapReader(ImapSession):
             return super()._ends(commands, job)
         return [self._fetched(command, job) for command in commands]
 
+    def _end_all(self, error: MigrateError) -> None:
+        # Where the server hung up without a word: the messages of a group that came whole stand in front of the one
+        # at which it did.
+        if self._jobs and not error.said and isinstance(job := self._jobs[0][1], FetchJob):
+            commands, _ = self._jobs.popleft()
+            job.value = job.came()
+            came = [self._place(command)[1] in job.value for command in commands]
+            self._outcomes += [
+                self._fetched(command, job) if is_whole else Outcome(command, error=error)
+                for command, is_whole in zip(commands, came, strict=True)
+            ]
+        super()._end_all(error)
+
     def _fetched(self, command: Command, job: FetchJob) -> Outcome:
         folder, uid = self._place(command)
         message = job.value.pop(uid, None)
