@@ -31,7 +31,7 @@ class Copying(Transfer):
 
     def _got_work(self, outcome: Outcome) -> None:
         super()._got_work(outcome)
-        if self._look is not None and (self.work or self.late):
+        if self._look is not None and (self.work or self.late or self.apart):
             look, self._look = self._look, None
             self.is_looking_up = True
             self.pump.carry(look, self._has_looked)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from ..commands import CloseDest, DestFacts, OpenDest, Outcome
 from ..errors import StoreError
 from ..events import Notice
+from .cases import Case
 from .pump import Pump
 from .run import Run, said
 
@@ -46,3 +49,15 @@ def fair_share(facts: DestFacts, lanes: int, left: int) -> int:
     if lanes == 1 or facts.lanes == 1:
         return facts.batch_count
     return min(facts.batch_count, -(-left // (lanes * facts.in_flight)))
+
+
+def take_batch(ready: deque[Case], most: int, octets: int) -> list[Case]:
+    """Takes from the front what goes as one batch: of one mailbox, at most so many and so long, but one in any case."""
+    batch = [ready.popleft()]
+    octets -= batch[0].message.octets
+    while ready and len(batch) < most and ready[0].placement.mailbox == batch[0].placement.mailbox:
+        octets -= ready[0].message.octets
+        if octets < 0:
+            break
+        batch.append(ready.popleft())
+    return batch

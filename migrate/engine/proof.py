@@ -6,9 +6,10 @@ from collections.abc import Callable, Container, Sequence
 
 from ..commands import Ask, Commit, FetchHeaders, Outcome, ReadBack, Served
 from ..errors import MessageError, MigrateError
-from ..events import Altered, SetAside, Verified
+from ..events import Altered, Verified
 from ..model import Checkpoint, Fingerprint, MailboxName, Stage, Verify
 from ..rules.dedupe import Digester
+from .aside import record_aside
 from .pump import Pump
 from .run import Run, Steps, uidl_text
 from .verdict import DIFFERENT, is_anothers, judge, set_aside, settled_digester
@@ -65,7 +66,7 @@ class Prover:
             (same if one is not None and one.octets == row.fingerprint.octets else other).append(row)
         if same:
             self._commit([self._verified(row, "size") for row in same], "size")
-        if other and self.pump.may_start:
+        if other and self.pump.may_send:
             self._read(lane, other)
         elif other:
             self._leave(other)
@@ -160,16 +161,7 @@ class Prover:
 
     def _refuse(self, row: Checkpoint, error: MessageError) -> None:
         aside = set_aside(row, error, None, row.fetched_session)
-
-        def done(outcome: Outcome) -> None:
-            if outcome.error is not None:
-                self.pump.fail(outcome.error)
-                return
-            self.run.aside.add(row.id)
-            self.run.emit(SetAside(row.id, uidl_text(row), error.what, "", error.hint))
-            self.on_end([aside])
-
-        self.pump.start(Commit((aside,)), done)
+        record_aside(self.pump, aside, error, lambda: self.on_end([aside]))
 
 
 def _where(rows: Sequence[Checkpoint]) -> tuple[MailboxName, list[int]]:

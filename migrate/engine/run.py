@@ -11,6 +11,7 @@ from ..commands import Ask, Command, DestFacts, Instant, MailboxStatus, Now, Out
 from ..errors import Exit, MigrateError, exit_of, first_of
 from ..events import DeletionOff, Event, Kept, Stopping
 from ..model import Checkpoint, MailboxName, Policy, display
+from .culprits import Culprits
 
 DAY_S = 86400
 FEW = 100  # messages on one connection
@@ -99,6 +100,7 @@ class Run:
     again: int = 0  # of those marked in the source session, how many the source had confirmed as deleted before
     kept: dict[int, Kept] = field(default_factory=dict)  # rows whose deletion was asked for and refused by the gates
     aside: set[int] = field(default_factory=set)  # rows set aside in this run: the next run tries them again
+    culprits: Culprits = field(default_factory=Culprits)
     achieved: int = 0  # messages that came to a good end, or were deleted: another listing may bring more
     progress: int = 0  # the same, and first copies: tells a retry that it is worth while
 

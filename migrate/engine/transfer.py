@@ -14,17 +14,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from ..books import Candidate
 from ..commands import Append, Ask, Command, Commit, DestFacts, Fetch, Letter, Outcome
 from ..errors import MessageError, MigrateError
-from ..events import Copied, Fetched, Notice, SetAside
+from ..events import Copied, Fetched, Notice
 from ..model import MEMORY_LIMIT, AppendUid, Checkpoint, MailboxName, Message, Stage, Work
 from ..rules.place import place
 from . import cases
+from .aside import record_aside
 from .cases import DONE, LOOK_AGAIN, UPLOAD, Case, CaseSteps, Decision
-from .lanes import fair_share
+from .lanes import fair_share, take_batch
 from .proof import Prover
 from .pump import Pump
 from .refused import look_after_refusal
@@ -67,6 +69,8 @@ class Transfer:
         self.waiting: dict[int, list[Case]] = {}
         self.unproved: dict[int, Case] = {}  # acknowledged, with or without a uid, not yet proved
         self.deferred = 0  # twins of messages that can only be proved at the end: to be fetched once more
+        self.apart: list[Work] = []  # a connection ended at them: each goes alone, when all else is safe
+        self.is_alone = False
         self.late: list[Work] = []  # from the spool, when everything that is listed has been identified
         self.uids = {name: UidBook(status.uidnext) for name, status in run.mailboxes.items()}
 
@@ -88,10 +92,15 @@ class Transfer:
     def _turn(self) -> None:
         if self.pump.may_start:
             self._refill()
+        if self.pump.may_send:
             self._look_up()
             self._flush()
         else:
             self._let_go()
+        while self.apart and self.pump.may_start and self.pump.is_quiet:
+            self.is_alone = True
+            self.late.append(self.apart.pop(0))
+            self._refill()
 
     def _let_go(self) -> None:
         """What will not be sent takes no room: while there is none, nothing that was asked for comes to its end."""
@@ -131,12 +140,22 @@ class Transfer:
         if outcome.error is not None:
             self.pump.fail(outcome.error)
             return
-        fresh = [work for work in outcome.value if work.row.id not in self.run.aside]
+        fresh = [work for work in outcome.value if work.row.id not in self.run.aside and not self._is_held_back(work)]
         self.work.extend(work for work in fresh if work.ref is not None)
         self.late.extend(work for work in fresh if work.ref is None)
         self.is_exhausted = len(outcome.value) < WORK_CHUNK
         if outcome.value:
             self.after = outcome.value[-1].row.id
+
+    def _is_held_back(self, work: Work) -> bool:
+        """Whether it goes last, or not at all, because a connection ended at it."""
+        if error := self.run.culprits.proven.get(work.row.id):
+            self._set_aside(work.row, error, None)
+        elif self.run.culprits.holds_back(work.row):
+            self.apart.append(work)
+        else:
+            return False
+        return True
 
     def _fetch(self, work: Work, cost: int) -> None:
         self.asked += cost
@@ -160,7 +179,7 @@ class Transfer:
                 self._set_aside(work.row, outcome.error, None)
             return
         if outcome.error is not None:
-            self.pump.fail(outcome.error)
+            self.pump.fail(outcome.error, [work], is_alone=self.is_alone)
             return
         message: Message = outcome.value
         self.run.held.octets += message.held
@@ -257,7 +276,7 @@ class Transfer:
             self.arrived.append(case)
         elif decision is DONE:
             self._drop(case)
-        elif not self.pump.may_start:
+        elif not self.pump.may_send:
             self.run.loose += 1
             self._drop(case)
         elif (first := cases.twin_under_way(self.run, case, self.pending)) is not None:
@@ -323,17 +342,8 @@ class Transfer:
 
     def _take_batch(self, facts: DestFacts) -> list[Case]:
         most = fair_share(facts, len(self.in_flight), len(self.ready)) if self.is_idle else facts.batch_count
-        batch = [self.ready.popleft()]
-        octets = batch[0].message.octets
-        while self.ready and len(batch) < most:
-            case = self.ready[0]
-            if case.placement.mailbox != batch[0].placement.mailbox:
-                break
-            if octets + case.message.octets > facts.batch_octets:
-                break
-            octets += case.message.octets
-            batch.append(self.ready.popleft())
-        self.ready_octets -= octets
+        batch = take_batch(self.ready, most, facts.batch_octets)
+        self.ready_octets -= sum(case.message.octets for case in batch)
         return batch
 
     def _intend(self, lane: int, batch: list[Case]) -> None:
@@ -344,9 +354,9 @@ class Transfer:
         self.pump.start(Commit(tuple(rows)), lambda outcome: self._intended(lane, batch, rows, outcome))
 
     def _intended(self, lane: int, batch: list[Case], rows: list[Checkpoint], outcome: Outcome) -> None:
-        if outcome.error is not None or self.pump.fatal is not None:
-            if outcome.error is not None:
-                self.pump.fail(outcome.error)
+        if outcome.error is not None:
+            self.pump.fail(outcome.error)
+        if self.pump.is_broken:
             self.in_flight[lane] -= 1
             for case in batch:
                 self._settled(case)
@@ -367,7 +377,7 @@ class Transfer:
     def _appended(self, lane: int, batch: list[Case], outcome: Outcome, *, apart: bool = False) -> None:
         refusal = outcome.error if isinstance(outcome.error, MessageError) else None
         apart = apart or len(batch) == 1
-        if refusal is not None and not apart and self.pump.fatal is None:
+        if refusal is not None and not apart and not self.pump.is_broken:
             rows = [case.work.row for case in batch]
             book = self.uids[batch[0].placement.mailbox]
             look_after_refusal(self.pump, lane, rows, book, lambda error: self._refused(lane, batch, error))
@@ -377,7 +387,7 @@ class Transfer:
             self._record(lane, batch, [refusal] * len(batch))
         elif outcome.error is not None:
             # Nothing is known: the rows stay INTENDED and are looked for, never sent again blindly.
-            self.pump.fail(outcome.error)
+            self.pump.fail(outcome.error, [case.work for case in batch], is_alone=self.is_alone)
             for case in batch:
                 self._settled(case)
         else:
@@ -385,7 +395,7 @@ class Transfer:
 
     def _refused(self, lane: int, batch: list[Case], error: MigrateError | None) -> None:
         """A batch was refused: its messages are sent apart, all at once, if nothing of it was stored."""
-        if error is not None or self.pump.fatal is not None:
+        if error is not None or self.pump.is_broken:
             self._appended(lane, batch, Outcome(None, error=error or self.pump.fatal))
             return
         self._append(lane, batch, apart=True)
@@ -402,7 +412,7 @@ class Transfer:
             self.unproved[row.id] = case
             stored.append(row)
         # The answer and its proof, which follows at once, are recorded together.
-        if self.pump.may_start and (proving := [row for row in stored if row.uid_dest is not None]):
+        if self.pump.may_send and (proving := [row for row in stored if row.uid_dest is not None]):
             self.prover.prove(lane, proving)
             stored = [row for row in stored if row.uid_dest is None]
         if stored:
@@ -424,22 +434,12 @@ class Transfer:
     # --- setting aside ----------------------------------------------------------------------
 
     def _set_aside(self, row: Checkpoint, error: MessageError, case: Case | None) -> None:
+        if case is not None:
+            self._drop(case)
         if row.stage not in (Stage.LISTED, Stage.INTENDED, Stage.APPENDED, Stage.SET_ASIDE):
             # It was copied long ago; we only could not make sure that it is still the same message.
             self.run.emit(Notice(f"Message {uidl_text(row)} could not be looked at: {error.what}.", said(error)))
-            if case is not None:
-                self._drop(case)
             return
         session = cases.served_session(self.run, case) if case else None
         aside = set_aside(row, error, case.message if case else None, session)
-
-        def done(outcome: Outcome) -> None:
-            if case is not None:
-                self._settled(case)
-            if outcome.error is not None:
-                self.pump.fail(outcome.error)
-                return
-            self.run.aside.add(row.id)
-            self.run.emit(SetAside(row.id, uidl_text(row), error.what, said(error), error.hint))
-
-        self.pump.start(Commit((aside,)), done)
+        record_aside(self.pump, aside, error, partial(self._settled, case) if case else lambda: None)

@@ -86,7 +86,7 @@ def passes(run: Run, one_pass: Callable[[Run], Steps[None]]) -> Steps[list[Migra
     """What ended the run, if something did: a pass that broke is followed by another one while that may help."""
     failures = 0
     while True:
-        before = run.progress
+        before, learned = run.progress, run.culprits.learned
         try:
             yield from one_pass(run)
             return []
@@ -96,7 +96,7 @@ def passes(run: Run, one_pass: Callable[[Run], Steps[None]]) -> Steps[list[Migra
             return [error]
         except StoreError as error:
             gained = run.progress - before
-            failures = 1 if gained else failures + 1
+            failures = 1 if gained or run.culprits.learned > learned else failures + 1
             if run.is_stopping:
                 return []
             if failures > _patience(run, error):

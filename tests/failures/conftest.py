@@ -182,6 +182,11 @@ class Ends:
             f"imap+insecure://bob@127.0.0.1:{self.dest.imap_port}/Old",
         )
 
+    @property
+    def imap_words(self) -> tuple[str, str]:
+        """The same with IMAP at both ends."""
+        return f"imap+insecure://alice@127.0.0.1:{self.source.imap_port}/INBOX", self.words[1]
+
     def deliver(self, *messages: bytes) -> None:
         self.source.deliver_many("alice", messages)
 
@@ -205,9 +210,13 @@ def ends() -> Iterator[MakeEnds]:
     """Makes a source and a destination; what they do instead of working is given as sessions."""
     with contextlib.ExitStack() as stack:
 
-        def make(pop3: type[ServerSession] = Pop3Session, imap: type[ServerSession] = ImapSession) -> Ends:
+        def make(
+            pop3: type[ServerSession] = Pop3Session,
+            imap: type[ServerSession] = ImapSession,
+            source_imap: type[ServerSession] = ImapSession,
+        ) -> Ends:
             return Ends(
-                stack.enter_context(Embedded(password=SOURCE, pop3=pop3)),
+                stack.enter_context(Embedded(password=SOURCE, pop3=pop3, imap=source_imap)),
                 stack.enter_context(Embedded(password=DEST, imap=imap)),
             )
 

@@ -156,6 +156,30 @@ def retr_held(gate: Gate) -> type[Pop3Session]:
     return Slow
 
 
+class Pop3Dying(Pop3Session):
+    """Hangs up at a message that holds poison, each time."""
+
+    def do_retr(self, number: str) -> None:
+        if b"poison" in self._mail(number)[1].octets:
+            raise EOFError
+        super().do_retr(number)
+
+
+def tiring(after: int) -> type[Pop3Session]:
+    """A POP3 server that ends each session after so many messages."""
+
+    class Tiring(Pop3Session):
+        served = 0
+
+        def do_retr(self, number: str) -> None:
+            self.served += 1
+            if self.served > after:
+                raise EOFError
+            super().do_retr(number)
+
+    return Tiring
+
+
 class Fickle(Pop3Session):
     """Shows an empty maildrop while ``is_empty``."""
 
@@ -262,6 +286,20 @@ def append_held(gate: Gate) -> type[ImapSession]:
             return super().do_append(tokens)
 
     return Slow
+
+
+class ImapDying(ImapSession):
+    """Hangs up at a message that holds poison, each time: when it is to store it, or to serve it."""
+
+    def do_append(self, tokens: list[bytes]) -> bytes:
+        if b"poison" in tokens[-1]:
+            raise EOFError
+        return super().do_append(tokens)
+
+    def send(self, octets: bytes) -> None:
+        if b"poison" in octets and b" FETCH " in octets:
+            raise EOFError
+        super().send(octets)
 
 
 class Holding(ImapSession):

@@ -7,7 +7,7 @@ import pytest
 from ..support.dovecot import Dovecot
 from ..support.embedded.session import ServerSession
 from .conftest import FIVE, MakeEnds, Popferry, mail
-from .servers import WelcomingImap, WelcomingPop3, holding, imap_refusing, retr_refused
+from .servers import ImapDying, Pop3Dying, WelcomingImap, WelcomingPop3, holding, imap_refusing, retr_refused
 
 NEXT_RUN = "The next run tries what was set aside again."
 
@@ -104,3 +104,44 @@ def test_a_full_destination_is_22_and_goes_on_when_there_is_room(ends: MakeEnds,
     kind.poison = b"nothing"
     popferry.migrate(*both.words).told(0)
     both.check_complete(*FIVE)
+
+
+# --- a message at which the connection ends -----------------------------------------------------
+
+DYING: dict[str, dict[str, type[ServerSession]]] = {
+    "POP3 source": {"pop3": Pop3Dying},
+    "destination": {"imap": ImapDying},
+    "IMAP source": {},
+}
+
+
+@pytest.mark.parametrize("end", DYING)
+def test_a_message_at_which_a_server_hangs_up_is_named_and_all_others_arrive(
+    end: str, ends: MakeEnds, popferry: Popferry
+) -> None:
+    good = [mail(number) for number in range(1, 21)]
+    both = ends(**DYING[end]) if end != "IMAP source" else ends(source_imap=ImapDying)
+    both.deliver(*good[:10], mail(0, "poison"), *good[10:])
+    words = both.imap_words if end == "IMAP source" else both.words
+    ran = popferry.migrate(*words)
+    name = "destination" if end == "destination" else "source"
+    ran.told(3, f": set aside. The connection ends at this message: {name}: ", "all others go on", NEXT_RUN)
+    both.check_complete(*good)
+    both.deliver(mail(30))
+    popferry.migrate(*words).told(3)
+    both.check_complete(*good, mail(30))
+
+
+@pytest.mark.dovecot
+def test_a_message_of_one_dot_that_dovecot_serves_as_the_end_of_it_stops_no_other(
+    real: Dovecot, user: str, popferry: Popferry
+) -> None:
+    # Seen: Dovecot 2.3.19 doubles no dot that is the first octet of a message (RFC 1939 §3), so this one ends with it.
+    popferry.environment |= {"SSL_CERT_FILE": str(real.ca_file), "PF_SOURCE": real.password, "PF_DEST": real.password}
+    bad = b".\r\nFrom: lost@example.org\r\n\r\nText.\r\n"
+    real.deliver_many(user, [*FIVE[:2], bad, *FIVE[2:]])
+    words = f"pop3://{user}@localhost:{real.pop3_port}", f"imap://new-{user}@localhost:{real.imap_port}/Old"
+    ran = popferry.migrate(*words, "--delete-after", "verified")
+    ran.told(3, ": set aside. The connection ends at this message: source: the POP3 server is not understood: ")
+    assert sorted(one.octets for one in real.stored(f"new-{user}", "Old")) == FIVE
+    assert [one.octets for one in real.stored(user, "INBOX")] == [bad]

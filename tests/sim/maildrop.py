@@ -19,6 +19,7 @@ class Busy(Exception):
     """Another session has the maildrop (RFC 1939 §4: an exclusive-access lock)."""
 
 
+BAD = b"<m2@sim.invalid>"  # in the message at which an end hangs up
 FOLDERS = (MailboxName(("Sent",)), MailboxName(("Sent", "2024")))
 
 
@@ -38,9 +39,11 @@ class SimMaildrop(MemoryMaildrop):
         hides: bool = False,
         partial_quit: bool = False,
         has_folders: bool = False,
+        hangs_up: bool = False,
         **habits: Any,
     ) -> None:
         super().__init__(**habits)
+        self.hangs_up = hangs_up  # at one message
         self.has_folders = has_folders
         self._rng = rng
         self._capped = capped  # the listing shows so many, the oldest first
@@ -103,6 +106,8 @@ class SimReader(MemoryReader):
         return replace(facts, mailboxes=FOLDERS) if self.maildrop.has_folders else facts
 
     def _fetch(self, ref: MessageRef) -> Message:
+        if self.maildrop.hangs_up and BAD in self._mail(ref).octets:
+            raise StoreError("the source hung up")
         message = super()._fetch(ref)
         if not self.maildrop.has_folders:
             return message

@@ -132,8 +132,8 @@ class Player:
 
     @property
     def _good_ends(self) -> tuple[Exit, ...]:
-        if self.profile.adds_header:
-            return (Exit.SET_ASIDE,)  # nothing is as it was sent, and each message is said to be so
+        if self.profile.adds_header or self.profile.hangs_up:
+            return (Exit.SET_ASIDE,)  # nothing is as it was sent, or one cannot be: it is said to be so
         # A copy that the destination lost after its proof keeps the message at the source: said by SET_ASIDE.
         return (Exit.OK, Exit.SET_ASIDE) if self.profile.loses_newest else (Exit.OK,)
 
@@ -193,7 +193,7 @@ class Player:
         if self.profile.dedupe != "off":
             wanted = Counter(dict.fromkeys(wanted, 1))
         missing = wanted - stored - self._count(self.servers.lost_by_server)
-        if self.profile.loses_newest:  # lost there, kept at the source, and said so
+        if self.profile.loses_newest or self.profile.hangs_up:  # lost there, kept at the source, and said so
             missing -= self._count(self.servers.left())
         if missing:
             self.violations.append(f"V2 MISSING {sum(missing.values())}")

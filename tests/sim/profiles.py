@@ -33,6 +33,7 @@ class Profile:
     partial_quit: bool = False  # QUIT deletes some, and the answer is lost
     mangles: bool = False  # NUL is served as 0x80, a bare LF as CRLF
     adds_header: bool = False  # a header line of its own in every message: nothing that can be believed
+    hangs_up: str = ""  # the end that hangs up at one message, whenever it comes: "source" | "destination"
     has_deletion: bool = True
     verify: str = "sample"  # "full": every message is read back, as it is in any case where something is deleted
     dedupe: str = "off"
@@ -88,6 +89,10 @@ PROFILES = [
     Profile("mangles", mangles=True),
     Profile("adds-header", adds_header=True),
     Profile("adds-header-nouids", adds_header=True, has_uids=False),
+    Profile("source-hangs-up", hangs_up="source"),
+    Profile("source-hangs-up-deletes-on-fetch", hangs_up="source", deletes_on_fetch=True, has_deletion=False),
+    Profile("destination-hangs-up", hangs_up="destination"),
+    Profile("destination-hangs-up-single-nouids", hangs_up="destination", is_atomic=False, has_uids=False),
     Profile("no-deletion", has_deletion=False),
     Profile("no-deletion-full", has_deletion=False, verify="full"),
     Profile("no-deletion-mangles", has_deletion=False, mangles=True),

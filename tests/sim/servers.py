@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from migrate.commands import Append, Command, ReadBack
-from migrate.errors import MessageError
+from migrate.errors import MessageError, StoreError
 from migrate.model import AppendUid, DateSource, Flags, InternalDate, MailboxName
 from migrate.stores.memory import Kept, MemoryAppender, MemoryMailbox, MemoryServer
 
 from .faults import Kind
-from .maildrop import SimMaildrop
+from .maildrop import BAD, SimMaildrop
 from .profiles import Profile
 
 ADDED = b"X-UID: 1\r\n"
@@ -54,9 +54,10 @@ class SharedMailbox(SimMailbox):
 class SimServer(MemoryServer):
     """A destination that says what it served whole, and may be in a bad mood for one command."""
 
-    def __init__(self, rng: random.Random, **habits: Any) -> None:
+    def __init__(self, rng: random.Random, *, hangs_up: bool = False, **habits: Any) -> None:
         super().__init__(**habits)
         self.rng = rng
+        self.hangs_up = hangs_up  # at one message
         self.on_served: Callable[[bytes], None] = lambda octets: None
         self.later: Callable[[Callable[[], None]], None] = lambda action: action()  # within the settling time
 
@@ -88,6 +89,8 @@ class SimAppender(MemoryAppender):
     mood: Kind | None = None
 
     def carry_out(self, command: Command) -> Any:
+        if isinstance(command, Append) and self.server.hangs_up:
+            self._hang_up_at_one(command)
         if isinstance(command, Append) and self.mood in (Kind.LIE, Kind.LAG):
             answer = tuple(self.server.invented_uids(self._mailbox(command.mailbox), len(command.letters)))
             if self.mood is Kind.LAG:
@@ -100,6 +103,15 @@ class SimAppender(MemoryAppender):
             for kept in self._asked(command):
                 self.server.on_served(kept.octets)
         return super().carry_out(command)
+
+    def _hang_up_at_one(self, command: Append) -> None:
+        octets = [b"".join(one.message.blocks()) for one in command.letters]
+        bad = next((number for number, one in enumerate(octets) if BAD in one), None)
+        if bad is None:
+            return
+        if not self.server.is_atomic:
+            super().carry_out(replace(command, letters=command.letters[:bad]))
+        raise StoreError("the destination hung up")
 
 
 @dataclass
@@ -143,6 +155,7 @@ def make(profile: Profile, rng: random.Random) -> Servers:
         has_uids=profile.uidls != "none",
         may_delete_on_fetch=profile.deletes_on_fetch,
         has_folders=profile.folders,
+        hangs_up=profile.hangs_up == "source",
     )
 
     def box() -> SimMailbox:
@@ -150,7 +163,8 @@ def make(profile: Profile, rng: random.Random) -> Servers:
         mailbox.mangles, mailbox.adds_header = profile.mangles, profile.adds_header
         return mailbox
 
-    server = SimServer(rng, has_uids=profile.has_uids, is_atomic=profile.is_atomic, make_mailbox=box)
+    habits: dict[str, Any] = {"has_uids": profile.has_uids, "is_atomic": profile.is_atomic, "make_mailbox": box}
+    server = SimServer(rng, hangs_up=profile.hangs_up == "destination", **habits)
     servers = Servers(maildrop, server)
     if profile.is_shared:
         shared = SharedMailbox(uidvalidity=rng.randrange(1, 1 << 31))
