@@ -231,18 +231,20 @@ def _already_there(run: Run, case: Case, candidates: Sequence[Candidate]) -> Gen
         is_window = uid >= run.floors[mailbox]
         if run.policy.dedupe is Dedupe.OFF and not is_window:
             continue
-        is_other = one.content is not None and one.content != mine.key.content
+        # What a server makes of odd octets is other content, and may be a copy all the same.
+        is_other = one.content not in (None, mine.key.content) and mine.settled is None and mine.munged is None
         if is_other and not is_window and run.policy.dedupe is Dedupe.CONTENT:
             _say_same_id(run, case, None)
             continue
         served = yield from _read(run, case, uid)
         if served is None or (mailbox, uid) in run.taken:
             continue
-        if is_window and compare(mine, served).is_same:
+        is_copy = compare(mine, served).is_same
+        if is_window and is_copy:
             run.taken.add((mailbox, uid))
             yield from _adopt(run, case, uid, served)
             return True
-        if _is_duplicate(run, mine, served):
+        if is_copy or _is_duplicate(run, mine, served):
             run.taken.add((mailbox, uid))
             yield from _record_duplicate(run, case, None, uid)
             return True

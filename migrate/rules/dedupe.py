@@ -1,15 +1,18 @@
 """Whether two messages are one mail: an index to find candidates, digests to decide.
 
-Everything but ``exact`` is computed from the *canonical* octets: NUL as 0x80,
+index and ``settled`` are computed from the *canonical* octets: NUL as 0x80,
 no CR. These are the changes that servers make to what they store, so a copy
-that went through one of them has the same index, content and ``settled``.
+that went through one of them has the same index and ``settled``, and
+``fidelity`` tells whether it is one. Between two messages of a source they are
+a difference: "A\\rB" and "AB" are two mails, and each of them may be the only one.
 
-content covers the canonical body without final line ends, and every line of
+content covers the octets of the body without final line ends, and every line of
 the header but the volatile fields: those that differ between two deliveries
 of one mail, or that programs write into it afterwards. A difference anywhere
 else makes another mail. Where a MUA could see the header's lines otherwise
 than we do (after a CR inside a line, a line of white space, a line that is
-no field), no field counts as volatile: nothing can hide in one.
+no field), no field counts as volatile: nothing can hide in one. A header with
+NUL, a bare CR or LF counts octet for octet.
 
 index covers what IMAP serves under ``INDEX_FIELDS``. xxh3 is no proof: anyone
 can make two messages with one index (it finds, ``content`` decides).
@@ -187,6 +190,16 @@ def _read_header(lines: bytes, may_hide: bool) -> tuple[bytes, bool, bytes]:
     return *_index(found), b"\n".join(kept[:-2])
 
 
+def _read_unclean(beginning: bytes, end: int) -> tuple[bytes, bool, bytes]:
+    """As ``_read_header``, of a header that ends at ``end`` in what stands before the body; it may hold anything."""
+    header = beginning[:end]
+    index, has_message_id, text = _read_header(_canonical(header), _CR_INSIDE.search(header) is not None)
+    if b"\0" in beginning or _with_crlf(_canonical(beginning)) != beginning:
+        # The CR in front keeps it apart from the text of every other header.
+        text = b"\r" + beginning
+    return index, has_message_id, text
+
+
 def _kind_of(name: bytes) -> bytes | None:
     """The name in lower case; None when the field is volatile, _JUNK when it is no field."""
     lower = name.lower()
@@ -258,14 +271,14 @@ def _whole(data: bytes, settle: bool) -> Fingerprint:
         folded = _munged(header)
         folded.update(memoryview(data)[end:])
         munged = folded.digest()
-    # The canonical body has CRLF line ends, as clean mail has them already.
     if _is_unclean(oddities):
-        index, has_message_id, text = _read_header(_canonical(header), _CR_INSIDE.search(header) is not None)
-        body = _with_crlf(_canonical(body))
+        index, has_message_id, text = _read_unclean(data[:start], end)
     else:
         index, has_message_id, text = _read_header(header, False)
     content = _content(text)
-    content.update(body.rstrip(b"\r\n"))
+    kept, rest, _ = _split_end(body)
+    content.update(kept)
+    content.update(rest)
     key = DedupeKey(index, content.digest(), has_message_id)
     return Fingerprint(len(data), hashlib.sha256(data).digest(), settled, oddities, key, munged)
 
@@ -292,6 +305,14 @@ def _content(text: bytes) -> hashlib._Hash:
     return hashlib.sha256(b"%d\n%s" % (len(text), text))
 
 
+def _split_end(octets: bytes) -> tuple[bytes, bytes, int]:
+    """The octets up to the CR and LF at their end, those of these that are no final line end, how many CRLF follow."""
+    kept = octets.rstrip(b"\r\n")
+    tail = octets[len(kept) :].replace(b"\r\n", b"\0")
+    rest = tail.rstrip(b"\0")
+    return kept, rest.replace(b"\0", b"\r\n"), len(tail) - len(rest)
+
+
 def _munged(header: bytes) -> hashlib._Hash:
     """The digest of the munged octets begun with the header; what follows comes as it is."""
     return hashlib.sha256(header.translate(_EIGHT_BIT_AS_X))
@@ -304,8 +325,7 @@ class _Stream:
         """``beginning`` holds the whole header: the line that ends it, or more than HEADER_LIMIT."""
         end, start = _bounds(beginning)
         header = beginning[:end]
-        may_hide = _CR_INSIDE.search(header) is not None
-        self._index, self._has_message_id, text = _read_header(_canonical(header), may_hide)
+        self._index, self._has_message_id, text = _read_unclean(beginning[:start], end)
         self._is_ascii_header = header.isascii()
         self._content = _content(text)
         self._exact = hashlib.sha256()
@@ -315,7 +335,8 @@ class _Stream:
         self._octets = self._lf = self._cr = self._crlf = 0
         self._has_nul = False
         self._last = b""
-        self._body_lfs = 0  # line ends of the body held back: the final ones do not count
+        self._line_ends = 0  # CRLFs of the body held back: the final ones do not count
+        self._has_held_cr = False  # the last octet, behind these: it may be of one more
         self._has_held_lf = False
         canonical = _canonical(beginning[:start])
         self._count(beginning[:start], _with_crlf(canonical))
@@ -337,17 +358,22 @@ class _Stream:
         if self._munged is not None:
             self._munged.update(block)
         self._settle(canonical)
-        if kept := expanded.rstrip(b"\r\n"):
+        if self._has_held_cr:
+            block = b"\r" + block
+        self._has_held_cr = block[-1:] == b"\r"
+        kept, rest, line_ends = _split_end(block.removesuffix(b"\r"))
+        if kept or rest:
             self._release_line_ends()
             self._content.update(kept)
-        self._body_lfs += (len(expanded) - len(kept)) // 2
+            self._content.update(rest)
+        self._line_ends += line_ends
 
     def _release_line_ends(self) -> None:
         """They are counted, not held: a message may be nothing else."""
-        while self._body_lfs:
-            some = min(self._body_lfs, 65536)
+        while self._line_ends:
+            some = min(self._line_ends, 65536)
             self._content.update(b"\r\n" * some)
-            self._body_lfs -= some
+            self._line_ends -= some
 
     def _count(self, block: bytes, expanded: bytes) -> None:
         """Takes a block in as it came; ``expanded`` is what it would be if it were clean."""
@@ -374,6 +400,9 @@ class _Stream:
         counts = self._lf, self._cr, self._crlf
         oddities = _oddities(*counts, self._last, self._has_nul, self._is_ascii_header)
         settled = self._settled.digest() if settle or _is_unclean(oddities) else None
+        if self._has_held_cr:
+            self._release_line_ends()
+            self._content.update(b"\r")
         key = DedupeKey(self._index, self._content.digest(), self._has_message_id)
         munged = None if self._munged is None else self._munged.digest()
         return Fingerprint(self._octets, self._exact.digest(), settled, oddities, key, munged)

@@ -178,10 +178,9 @@ class TemporarySheet:
                 self._db.execute(f"CREATE INDEX IF NOT EXISTS dest_{name} ON dest ({column})")
         self._drop_listed_again()
         self._pair(Tier.IDENTICAL, "exact")
-        self._judge_unclean(judge, is_shared=False)
+        self._judge_unclean(judge)
         if dedupe is not Dedupe.OFF:
             self._share(Tier.IDENTICAL, "d.exact = source.exact")
-            self._judge_unclean(judge, is_shared=True)
             self._share_altered(Tier.ALTERED, "AND t.exact = source.exact", "t.changes")
             self._pair(Tier.DUPLICATE, "idx, content, has_id")
             self._share(Tier.DUPLICATE, "d.idx = source.idx AND d.content = source.content")
@@ -249,7 +248,7 @@ class TemporarySheet:
                 (tier.value,),
             )
 
-    def _judge_unclean(self, judge: Judge, *, is_shared: bool) -> None:
+    def _judge_unclean(self, judge: Judge) -> None:
         """Finds copies with named changes: of what is not clean, those with fewest oddities choose first."""
         with self._transaction() as c:
             unclean = "FROM source WHERE tier IS NULL AND oddities"
@@ -257,29 +256,25 @@ class TemporarySheet:
             for kind in sorted(kinds, key=int.bit_count):
                 numbers = array("q", (n for (n,) in c.execute(f"SELECT number {unclean} = ? ORDER BY number", (kind,))))
                 for number in numbers:
-                    self._judge_one(c, number, judge, is_shared=is_shared)
+                    self._judge_one(c, number, judge)
 
-    def _judge_one(self, c: sqlite3.Connection, number: int, judge: Judge, *, is_shared: bool) -> None:
-        which = "folder = ? AND exact IS NOT NULL" + ("" if is_shared else " AND NOT is_taken")
+    def _judge_one(self, c: sqlite3.Connection, number: int, judge: Judge) -> None:
         folder, *values = c.execute(f"SELECT folder, {_COLUMNS} FROM source WHERE number = ?", (number,)).fetchone()
         sent = _print(values)
         for column, value in (("exact", sent.munged), (_SETTLED, sent.settled), ("idx", sent.key.index)):
             if value is None:
                 continue
             forms = c.execute(
-                f"SELECT min(uid), {_COLUMNS}, is_taken FROM dest WHERE {column} = ? AND {which}"
-                f" GROUP BY exact LIMIT {FORMS}",
+                f"SELECT min(uid), {_COLUMNS} FROM dest WHERE {column} = ? AND folder = ? AND exact IS NOT NULL"
+                f" AND NOT is_taken GROUP BY exact LIMIT {FORMS}",
                 (value, folder),
             ).fetchall()
-            for uid, *values, is_taken in forms:
-                served = _print(values)
-                if is_shared and served.exact == sent.munged:
-                    continue  # munged, other messages look like it too: only a twin of the one that has it shares it
-                changes = judge(sent, served)
+            for uid, *values in forms:
+                changes = judge(sent, _print(values))
                 if changes is not None:
                     c.execute(
-                        "UPDATE source SET tier = ?, copy = ?, changes = ?, is_shared = ? WHERE number = ?",
-                        (Tier.ALTERED.value, uid, _NOT_ONE_FIELD.join(changes), is_taken, number),
+                        "UPDATE source SET tier = ?, copy = ?, changes = ? WHERE number = ?",
+                        (Tier.ALTERED.value, uid, _NOT_ONE_FIELD.join(changes), number),
                     )
                     c.execute("UPDATE dest SET is_taken = 1 WHERE uid = ?", (uid,))
                     return

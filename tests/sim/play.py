@@ -148,7 +148,7 @@ class Player:
         if found is None:
             found = octets.removeprefix(ADDED).replace(b"\r", b"").replace(b"\0", b"\x80")
             if self.profile.dedupe != "off":
-                found = fingerprint(octets).key.content
+                found = fingerprint(found.replace(b"\n", b"\r\n")).key.content
             self._known[octets] = found
         return found
 
