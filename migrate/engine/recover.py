@@ -138,11 +138,13 @@ def scan(run: Run, mailbox: MailboxName, uids: Sequence[int] | None = None) -> S
     memory = yield from run.ask(lambda books: books.mailbox(mailbox))
     assert memory is not None
     fresh: list[int] = yield from run.ask(lambda books: books.unknown_uids(mailbox, uids))
+    open_rows = (yield from _under_way(run, mailbox)) if fresh else []
     unserved: set[int] = set()
     for start in range(0, len(fresh), SCAN_CHUNK):
         chunk = fresh[start : start + SCAN_CHUNK]
         served = yield from run.do(FetchHeaders(lane, mailbox, chunk, INDEX_FIELDS))
         entries = [(one.uid, index_of(one.header)[0], one.octets) for one in served]
+        entries = yield from _look_closer(run, mailbox, entries, open_rows)
         yield from run.ask(lambda books, entries=entries: books.index(mailbox, entries))  # type: ignore[misc]
         unserved.update(set(chunk) - {one.uid for one in served})
         run.check_stop()
@@ -151,6 +153,31 @@ def scan(run: Run, mailbox: MailboxName, uids: Sequence[int] | None = None) -> S
         seen = replace(memory, scanned=max(memory.scanned, min(unserved, default=uids[-1] + 1)))
         yield from run.ask(lambda books: books.remember_mailbox(mailbox, seen))
     return len(fresh)
+
+
+Entry = tuple[int, bytes, int]  # uid, index, octets
+
+
+def _under_way(run: Run, mailbox: MailboxName) -> Steps[list[Checkpoint]]:
+    """The rows whose copy may have come since their intent."""
+    uidvalidity = run.mailboxes[mailbox].uidvalidity
+    rows = yield from run.ask(lambda books: books.unplaced(mailbox))
+    return [row for row in rows if row.stage in UNSURE and row.fingerprint and row.uidvalidity == uidvalidity]
+
+
+def _look_closer(
+    run: Run, mailbox: MailboxName, entries: list[Entry], open_rows: Sequence[Checkpoint]
+) -> Steps[list[Entry]]:
+    """The entries; of what came since the lowest open intent and has the index of no open row, from the whole message.
+
+    A server may see other fields than we do: behind a bare CR or a NUL, in a header that is very long.
+    """
+    wanted = {row.fingerprint.key.index for row in open_rows if row.fingerprint}
+    low = min((row.uidnext or 1 for row in open_rows), default=None)
+    if low is None:
+        return entries
+    read = yield from read_back(run, mailbox, [uid for uid, index, _ in entries if uid >= low and index not in wanted])
+    return [(uid, read[uid].key.index if uid in read else index, octets) for uid, index, octets in entries]
 
 
 def claim(run: Run, mailbox: MailboxName, *, is_final: bool = False) -> Steps[int]:

@@ -98,6 +98,35 @@ def test_when_the_answer_to_an_upload_is_lost_the_message_is_found_and_not_sent_
     assert [sent.count(octets) for octets in kept[: found["adopted"]]] == [1] * found["adopted"]
 
 
+MISREAD = {
+    "a CR before the name of a field": b"From: a@b\r\n\rMessage-ID: <1@x>\r\nSubject: s\r\n\r\nbody\r\n",
+    "a CR in the name of a field": b"From: a@b\r\nMessage\r-ID: <1@x>\r\nSubject: s\r\n\r\nbody\r\n",
+    "behind a long field": b"X: " + b"x" * 3_000_000 + b"\r\nMessage-ID: <1@x>\r\n\r\nbody\r\n",
+}
+
+
+@pytest.mark.parametrize("octets", MISREAD.values(), ids=MISREAD)
+def test_a_message_whose_fields_the_server_reads_otherwise_is_found_when_the_answer_is_lost(
+    user: str, tmp_path: Path, octets: bytes
+) -> None:
+    with Dovecot(mail_format="mdbox") as keeps_cr:
+        keeps_cr.deliver_many(f"old-{user}", [octets])
+
+        def run(name: str, cut: int | None) -> tuple[Ran, bytes]:
+            with Relay(keeps_cr.imap_port, cut_received=cut) as cable:
+                state = tmp_path / f"{name}.sqlite"
+                migration = ferry(
+                    state, keeps_cr, f"old-{user}", keeps_cr, name, FOLDER, dest_port=cable.port, scheme=CLEAR
+                )
+                return migration.run(*OPTIONS), cable.received
+
+        received = run("probe", None)[1]
+        ran, _ = run("cut", received.rindex(b"\n", 0, received.index(b"[APPENDUID")) + 1)
+        assert ran.code == 0, ran.err
+        assert_reconnected(ran, "destination")
+        assert [message.octets for message in keeps_cr.stored("cut", FOLDER)] == [octets]
+
+
 @pytest.mark.parametrize("share", [0.2, 0.7])
 def test_cut_in_the_middle_of_a_message_from_the_source_the_same_run_fetches_the_rest(
     dovecot: Dovecot, user: str, tmp_path: Path, share: float
