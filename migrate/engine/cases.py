@@ -222,9 +222,14 @@ def _adopt(run: Run, case: Case, uid: int, served: Fingerprint) -> Generator[Com
 
 
 def _already_there(run: Run, case: Case, candidates: Sequence[Candidate]) -> Generator[Command, Any, bool]:
-    """Whether the destination has it in a copy that no row claims (R5), or had it before us."""
+    """Whether the destination has it in a copy that no row claims (R5), or had it before us.
+
+    Octet for octet before any other, then the one that is nearest in size: else it might take what a server made
+    of another message, which would find none.
+    """
     mailbox, mine = case.placement.mailbox, case.message.fingerprint
-    for one in candidates:
+    found: tuple[int, Fingerprint] | None = None
+    for one in sorted(candidates, key=lambda one: abs((one.octets or 0) - mine.octets)):
         uid = one.uid
         if one.row is not None or uid is None or (mailbox, uid) in run.taken:
             continue
@@ -239,17 +244,22 @@ def _already_there(run: Run, case: Case, candidates: Sequence[Candidate]) -> Gen
         served = yield from _read(run, case, uid)
         if served is None or (mailbox, uid) in run.taken:
             continue
-        is_copy = compare(mine, served).is_same
-        if is_window and is_copy:
-            run.taken.add((mailbox, uid))
-            yield from _adopt(run, case, uid, served)
-            return True
-        if is_copy or _is_duplicate(run, mine, served):
-            run.taken.add((mailbox, uid))
-            yield from _record_duplicate(run, case, None, uid)
-            return True
-        _say_same_id(run, case, None)
-    return False
+        if served.exact == mine.exact:
+            found = uid, served
+            break
+        if found is None and (compare(mine, served).is_same or _is_duplicate(run, mine, served)):
+            found = uid, served
+        elif found is None:
+            _say_same_id(run, case, None)
+    if found is None:
+        return False
+    uid, served = found
+    run.taken.add((mailbox, uid))
+    if uid >= run.floors[mailbox] and compare(mine, served).is_same:
+        yield from _adopt(run, case, uid, served)
+    else:
+        yield from _record_duplicate(run, case, None, uid)
+    return True
 
 
 def _twin_of_row(run: Run, case: Case, candidates: Sequence[Candidate]) -> CaseSteps:

@@ -314,16 +314,19 @@ def _take_all(rows: Sequence[Checkpoint], free: Free, status: MailboxStatus, *, 
 
 
 def _take(row: Checkpoint, free: Free, low: int, *, is_exact: bool) -> int | None:
-    """The uid of the first free copy of this row's message from ``low`` on, which is free no more."""
-    assert row.fingerprint is not None
-    twins = free.get(row.fingerprint.key.index, {})
-    for uid, served in twins.items():
-        if uid < low:
-            continue
-        if row.fingerprint.exact == served.exact if is_exact else compare(row.fingerprint, served).is_same:
-            del twins[uid]
-            return uid
-    return None
+    """The uid of the free copy of this row's message from ``low`` on that is nearest in size, which is free no more."""
+    sent = row.fingerprint
+    assert sent is not None
+    twins = free.get(sent.key.index, {})
+    fit = [
+        uid
+        for uid, served in twins.items()
+        if uid >= low and (sent.exact == served.exact if is_exact else compare(sent, served).is_same)
+    ]
+    uid = min(fit, key=lambda one: abs(twins[one].octets - sent.octets), default=None)
+    if uid is not None:
+        del twins[uid]
+    return uid
 
 
 def _take_altered(

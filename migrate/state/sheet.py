@@ -266,8 +266,9 @@ class TemporarySheet:
                 continue
             forms = c.execute(
                 f"SELECT min(uid), {_COLUMNS} FROM dest WHERE {column} = ? AND folder = ? AND exact IS NOT NULL"
-                f" AND NOT is_taken GROUP BY exact LIMIT {FORMS}",
-                (value, folder),
+                # Nearest first: what a server made of another message may be taken for this one, too much changed.
+                f" AND NOT is_taken GROUP BY exact ORDER BY abs(size - ?), min(uid) LIMIT {FORMS}",
+                (value, folder, sent.octets),
             ).fetchall()
             for uid, *values in forms:
                 changes = judge(sent, _print(values))

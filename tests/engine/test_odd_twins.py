@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from migrate.commands import Command, SearchUids
 from migrate.errors import Exit
 from migrate.events import Judged, Recounted
 from migrate.stores.memory import MemoryMailbox
@@ -30,6 +32,13 @@ class Cleaning(MemoryMailbox):
 
     def keep(self, octets: bytes) -> bytes:
         return octets.replace(b"\0", b"\x80").replace(b"\r", b"").replace(b"\n", b"\r\n")
+
+
+class OneCrLess(MemoryMailbox):
+    """Takes one CR away before a line end, as Dovecot does."""
+
+    def keep(self, octets: bytes) -> bytes:
+        return octets.replace(b"\r\r\n", b"\r\n")
 
 
 @pytest.fixture(params=PAIRS)
@@ -99,3 +108,62 @@ def test_what_a_delivery_writes_makes_no_second_mail_of_an_odd_one(tmp_path: Pat
     assert between.migrate(delete_after_s=0) is Exit.OK
     assert between.stored() == Counter([odd])
     assert between.verify() is Exit.OK
+
+
+# --- copies that may be of several messages -------------------------------------------------------
+
+# The first may become any of the copies of the others; what each of them becomes is nearest to itself.
+MANY_CR = [letter(1, body=b"\r" * count) for count in (9, 6, 3)]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_each_is_said_to_have_its_own_copy(tmp_path: Path, seed: int) -> None:
+    # The digests are others each time: no order among them is the right one by chance.
+    letters = [octets + b"%d\r\n" % seed for octets in MANY_CR]
+    between = Between(tmp_path, letters, make_mailbox=OneCrLess)
+    assert between.migrate(dedupe="off") is Exit.OK
+    assert between.verify(dedupe="off") is Exit.OK
+    assert [one.uid for one in between.all(Judged)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("kind", [MemoryMailbox, OneCrLess])
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_after_the_loss_of_the_state_file_each_finds_its_own_copy(
+    tmp_path: Path, kind: type[MemoryMailbox], is_reversed: bool
+) -> None:
+    between = Between(tmp_path, MANY_CR, make_mailbox=kind)
+    kept = [between.box.keep(octets) for octets in MANY_CR]
+    for octets in reversed(kept) if is_reversed else kept:
+        between.store(octets)
+    assert between.rebuild(dedupe="off") is Exit.OK
+    assert between.migrate(dedupe="off") is Exit.OK
+    assert between.appended() == 0
+    assert between.stored() == Counter(kept)
+
+
+def test_where_no_uids_are_named_each_claims_its_own_copy(tmp_path: Path) -> None:
+    between = Between(tmp_path, MANY_CR, has_uids=False, make_mailbox=OneCrLess)
+    kept = Counter(map(between.box.keep, MANY_CR))
+
+    def change_places(command: Command) -> None:
+        """The server stored them in another order than it was sent them."""
+        if isinstance(command, SearchUids) and len(copies := list(between.box.kept.values())) == len(MANY_CR):
+            for copy, other in zip(copies, reversed(copies), strict=True):
+                between.box.kept[copy.uid] = replace(other, uid=copy.uid)
+            between.on_command = lambda command: None
+
+    between.on_command = change_places
+    assert between.migrate(dedupe="off") is Exit.OK
+    assert between.migrate(dedupe="off") is Exit.OK
+    assert between.stored() == kept
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_of_two_as_long_the_one_that_is_the_same_octets_is_its_copy(tmp_path: Path, is_reversed: bool) -> None:
+    pair = list(PAIRS["NUL"])
+    between = Between(tmp_path, pair)
+    for octets in reversed(pair) if is_reversed else pair:
+        between.store(octets)
+    assert between.rebuild(dedupe="off") is Exit.OK
+    assert between.migrate(dedupe="off") is Exit.OK
+    assert between.appended() == 0
