@@ -3,11 +3,14 @@
     Mon, 1 Jan 2001 10:00:00 +0100 (CET)     and with parts missing, localised, dotted, two-digit years
     Mon Jan  1 10:00:00 2001                 ctime, with a zone before or after the year; January 1, 2001 10:00 PM
     2001-01-01T10:00:00+01:00                ISO 8601, year first in any case
+    1.1.2001 10:00                           day first: nobody who writes dots puts the month there
+    1 Jan 2001; 2001-01-01; 20010101100000   where the whole value is nothing else
 
-A date needs day, month, year, hour and minute: nothing is made up but seconds
+A date needs day, month and year, and has hour and minute unless the whole value
+is a date alone, which is 00:00 UTC. Nothing else is made up but seconds
 (0) and the zone: without one, or with one that is unknown or beyond 14 hours,
 the time is taken as UTC. Day and month both as numbers are read only behind
-the year: 3/4/2005 has two meanings.
+the year, and with dots: 3/4/2005 has two meanings, 01.02.03 more.
 """
 
 from __future__ import annotations
@@ -30,8 +33,8 @@ _USUAL = re.compile(
 _USUAL_MONTHS = {month.capitalize().encode(): number for number, month in enumerate(ENGLISH_MONTHS, 1)}
 
 _TIME = (
-    r"(?<![\d:.])(?P<hour>\d{1,2}) ?[:.h] ?(?P<minute>\d{2})(?: ?[:.] ?(?P<second>\d{1,2}))?(?:[.,]\d+)?(?![\d:])"
-    r"(?: ?(?P<half>[ap])\.?m\b\.?)?"
+    r"(?<![\d:.])(?P<hour>\d{1,2}) ?[:.h] ?(?P<minute>\d{2}|\d(?=:\d{1,2}(?!\d)))"
+    r"(?: ?[:.] ?(?P<second>\d{1,2}))?(?:[.,]\d+)?(?![\d:])(?: ?(?P<half>[ap])\.?m\b\.?)?"
 )
 _WORD = r"[^\W\d_]{3,12}"
 _ORDINAL = r"(?:st|nd|rd|th|er|o|a)?"
@@ -46,6 +49,7 @@ _FORMS = (
     re.compile(
         rf"(?<!\d)(?P<year>\d{{4}})(?P<cut>[-/.])(?P<month>\d{{1,2}})(?P=cut)(?P<day>\d{{1,2}})[t ,]+{_TIME}{_zone(1)}"
     ),
+    re.compile(rf"(?<![\d:.])(?P<day>\d{{1,2}})\. ?(?P<month>\d{{1,2}})\. ?(?P<year>\d{{4}})[t ,]+{_TIME}{_zone(1)}"),
     re.compile(
         r"(?<!\d)(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)t(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)" + _zone(1)
     ),
@@ -57,6 +61,19 @@ _FORMS = (
         rf"(?P<name>{_WORD})[ \-/.,]+(?P<day>\d{{1,2}})(?!\d){_ORDINAL},? (?:(?P<year>\d{{4}}),? )?(?:at )?"
         rf"{_TIME}{_zone(1)}(?: (?P<late_year>\d{{4}})(?!\d))?{_zone(2)}"
     ),
+)
+
+# Forms that are read only where the whole value is that: in other text they may be a number of something.
+_WEEKDAY = r"(?:[^\W\d_]+[., ]+)?"
+_WHOLE = (
+    re.compile(r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)" + _zone(1)),
+    re.compile(_WEEKDAY + r"(?P<year>\d{4})(?P<cut>[-/.])(?P<month>\d{1,2})(?P=cut)(?P<day>\d{1,2})"),
+    re.compile(_WEEKDAY + r"(?P<day>\d{1,2})\. ?(?P<month>\d{1,2})\. ?(?P<year>\d{4})"),
+    re.compile(
+        rf"{_WEEKDAY}(?P<day>\d{{1,2}}){_ORDINAL}[ \-/.,]*(?:de |of )?(?P<name>{_WORD})"
+        r"[ \-/.,]*(?:de |del |of )?(?P<year>\d{4})"
+    ),
+    re.compile(rf"{_WEEKDAY}(?P<name>{_WORD})[ \-/.,]+(?P<day>\d{{1,2}}){_ORDINAL},? (?P<year>\d{{4}})"),
 )
 
 _INNER_COMMENT = re.compile(r"\(([^()]*)\)")
@@ -104,20 +121,27 @@ def _fold(value: bytes) -> tuple[str, list[str]]:
 
 def _read(text: str, comments: list[str], last_resort: LastResort) -> datetime | None:
     """The time in the folded text: of the first form that is there, even where its numbers are impossible."""
-    for form in _FORMS:
-        for found in form.finditer(text):
-            parts = found.groupdict()
-            month = MONTHS.get(parts["name"]) if parts.get("name") else int(parts["month"] or 0)
-            year = parts["year"] or parts.get("late_year")
-            if month and year:
-                return _assemble(parts, _full_year(year), month, _offset(parts, comments))
+    for found in _found(text):
+        parts = found.groupdict()
+        month = MONTHS.get(parts["name"]) if parts.get("name") else int(parts["month"] or 0)
+        year = parts["year"] or parts.get("late_year")
+        if month and year:
+            return _assemble(parts, _full_year(year), month, _offset(parts, comments) if parts.get("hour") else 0)
     plain, offset = _in_english(text, comments)
     when = last_resort(plain) if plain else None
     return when.replace(tzinfo=_timezone(offset)) if when else None
 
 
+def _found(text: str) -> Iterator[re.Match[str]]:
+    for form in _FORMS:
+        yield from form.finditer(text)
+    for form in _WHOLE:
+        if found := form.fullmatch(text):
+            yield found
+
+
 def _assemble(parts: dict[str, str | None], year: int, month: int, offset: int) -> datetime | None:
-    hour, minute, second = int(parts["hour"] or 0), int(parts["minute"] or 0), int(parts["second"] or 0)
+    hour, minute, second = (int(parts.get(name) or 0) for name in ("hour", "minute", "second"))
     half = parts.get("half")
     if half and 1 <= hour <= 12:
         hour = hour % 12 + (12 if half == "p" else 0)

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 _MONTHS = (
     # en (fr, de, es, it, nl, pt), then pl, ru, the Nordic ones where they differ
-    "jan january janv janvier januar janner jaenner ene enero gen gennaio januari janeiro sty stycznia янв января",
-    "feb february fev fevr fevrier februar febrero febbraio februari fevereiro lut lutego фев февраля",
-    "mar march mars marz maerz mrz marzo mrt maart marco marca марта мар",
-    "apr april avr avril abr abril aprile kwi kwietnia апр апреля",
-    "may mai mayo mag maggio mei maio maj maja мая май мая",
-    "jun june juin juni junio giu giugno junho cze czerwca июн июня",
-    "jul july juil juillet juli julio lug luglio julho lip lipca июл июля",
-    "aug august aou aout ago agosto augustus augusti sie sierpnia авг августа",
-    "sep sept september septembre septiembre setiembre set settembre setembro wrz wrzesnia сен сент сентября",
-    "oct october octobre okt oktober octubre ott ottobre out outubro paz pazdziernika окт октября",
-    "nov november novembre noviembre novembro lis listopada ноя нояб ноября",
-    "dec december decembre dez dezember dic diciembre dicembre des dezembro gru grudnia дек декабря",
+    "jan january janv janvier januar janner jaenner ene enero gen gennaio januari janeiro sty stycznia янв январь"
+    " января",
+    "feb february fev fevr fevrier februar febrero febbraio februari fevereiro lut lutego фев февраль февраля",
+    "mar march mars marz maerz mrz marzo mrt maart marco marca март марта мар",
+    "apr april avr avril abr abril aprile kwi kwietnia апр апрель апреля",
+    "may mai mayo mag maggio mei maio maj maja маи мая",
+    "jun june juin juni junio giu giugno junho cze czerwca июн июнь июня",
+    "jul july juil juillet juli julio lug luglio julho lip lipca июл июль июля",
+    "aug august aou aout ago agosto augustus augusti sie sierpnia авг август августа",
+    "sep sept september septembre septiembre setiembre set settembre setembro wrz wrzesnia сен сент сентябрь сентября",
+    "oct october octobre okt oktober octubre ott ottobre out outubro paz pazdziernika окт октябрь октября",
+    "nov november novembre noviembre novembro lis listopada ноя нояб ноябрь ноября",
+    "dec december decembre dez dezember dic diciembre dicembre des dezembro gru grudnia дек декабрь декабря",
 )
 
 MONTHS = {word: number for number, words in enumerate(_MONTHS, 1) for word in words.split()}
