@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.dovecot import Dovecot
+from tests.support.embedded import Embedded
 
 from .ferry import Ferry, Ran, ferry
 
@@ -157,6 +158,27 @@ def test_a_duplicate_is_deleted_at_the_source_because_its_twin_is_proved(
     assert dovecot.served_pop3(names[0]) == []
     first = DELIVERED_TWICE if is_there_before else MAIL
     assert sorted(stored(dovecot, names)) == sorted([first, OTHER_BODY])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(b"A\rB", b"AB"), (b"a\nb", b"a\r\nb"), (b"\0", b"\x80")],
+    ids=["a bare CR", "a bare LF", "NUL"],
+)
+def test_two_that_differ_in_what_servers_change_are_copied_both_before_they_are_deleted(
+    dovecot: Dovecot, names: tuple[str, str], tmp_path: Path, one: bytes, other: bytes
+) -> None:
+    pair = [MAIL + octets + b"\r\n" for octets in (one, other)]
+    with Embedded() as keeps_all:
+        keeps_all.deliver_many(names[0], pair)
+        state = tmp_path / "state.sqlite"
+        migration = ferry(state, keeps_all, names[0], dovecot, names[1], FOLDER)
+
+        ran = migration.run("--delete-after", "verified")
+
+        assert ran.code == 0, ran.err
+        assert keeps_all.served_pop3(names[0]) == []
+    assert stored(dovecot, names) == list(map(dovecot.kept, pair))
 
 
 def test_under_the_bare_rule_a_message_with_another_body_stays_at_the_source(
