@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 
-from ..config import FILES, Job, default_state_path
-from ..errors import Exit, StoreError, UsageError
+from ..config import FILES, STATE_IN_BACKUP, Job, default_state_path
+from ..errors import Exit, StateError, StoreError, UsageError
 from ..model import Endpoint, Protocol, Tls, display
 from ..rules.choose import Chosen
 from ..stores.disk import below
@@ -49,7 +50,54 @@ def backup_of(options: argparse.Namespace) -> Job:
             hint='Install it with: pip install "popferry[zstd]"',
         )
     job = replace(job_of(options), layout=options.layout or "month", compress=options.compress, is_backup=True)
+    _check_known(options, job)
     return replace(job, recipients=recipients)
+
+
+def _check_known(options: argparse.Namespace, job: Job) -> None:
+    """UsageError where all that a backup has would be stored once more, since the state file that knows it is missing.
+
+    A state file of another account that stands in the directory tells whose the messages are.
+    """
+    root = job.dest.path
+    assert root is not None
+    if job.policy.baseline or job.state_path.exists() or not _has_index(root, job.dest.protocol):
+        return
+    known = dict(_accounts_in(root / STATE_IN_BACKUP[job.dest.protocol]))
+    if state := known.get(job.source.account):
+        raise UsageError(
+            f"another state file of this account stands in {display(str(root), 1000)}: with a new one, every message "
+            "would be stored again",
+            hint=f"Add to this command: --state {shlex.quote(str(state))}",
+        )
+    if known:
+        return
+    words = ["popferry", "rebuild", "--dedupe", "off", "--settle", "0"]
+    words += [] if options.state is None else ["--state", options.state]
+    words += [options.source, job.dest.account]
+    raise UsageError(
+        f"{display(str(root), 1000)} holds a backup and the state file of this account is not there: every message "
+        f"would be stored again. It stands in {STATE_IN_BACKUP[job.dest.protocol]} of the directory, or where --state "
+        "said",
+        hint=f"If it is lost, this makes a new one, and copies nothing: {shlex.join(words)}",
+    )
+
+
+def _has_index(root: Path, protocol: Protocol) -> bool:
+    suffix = MAILDIR_INDEX if protocol is Protocol.MAILDIR else ".mbox.index"
+    return any(found.name.endswith(suffix) for found in there(root))
+
+
+def _accounts_in(directory: Path) -> Iterator[tuple[str, Path]]:
+    """The source of each state file of a directory that can be read."""
+    from ..state import read_state, state_files
+
+    for path in state_files(directory):
+        try:
+            with read_state(path) as reader:
+                yield reader.accounts()[0], path
+        except StateError:
+            continue
 
 
 def restoration_of(options: argparse.Namespace) -> Job:

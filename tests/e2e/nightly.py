@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -11,7 +13,7 @@ from typing import Any
 
 from tests.stores.mbox_rig import held
 from tests.support.dovecot import Dovecot
-from tests.support.mailgen import odd_messages
+from tests.support.mailgen import generate, odd_messages
 
 from .ferry import PATIENCE_S, ROOT, Ferry, Json, Ran, ferry
 
@@ -88,3 +90,18 @@ def assert_restored(nightly: Nightly, served: list[bytes]) -> None:
     found = Counter(one.octets for one in nightly.stored())
     wanted = Counter(map(nightly.dovecot.kept, served))
     assert ((wanted - found).total(), (found - wanted).total()) == (0, 0), "(missing, too many)"
+
+
+def assert_goes_on_after_a_rebuild(nightly: Nightly, state: str) -> None:
+    """A backup that lost the directory ``state``, as one does that was copied with ``DIR/*``, doubles nothing."""
+    served = nightly.deliver(list(generate(5, 5, odd=0)))
+    assert nightly.backup().code == 0
+    shutil.rmtree(nightly.root / state)
+    served += nightly.deliver(list(generate(6, 5, odd=0)))
+    refused = nightly.backup(is_json=False)
+    assert (refused.code, (nightly.root / state).exists()) == (2, False)
+    said = refused.err.partition("popferry rebuild ")[2].splitlines()[0].removesuffix(".")
+    assert nightly.run("rebuild", *shlex.split(said), "--source-password", "env:OLD_PASSWORD").code == 0
+    ran = nightly.backup()
+    assert (ran.code, ran.tally["copied"], ran.all("listed")[0]["open"]) == (0, 10, 5)
+    assert nightly.kept() == Counter(served)

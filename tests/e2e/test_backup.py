@@ -26,7 +26,7 @@ from tests.support.mailgen import generate
 
 from .ferry import PATIENCE_S, ROOT, Json, Ran, ferry
 from .liars import SHUT, KeepsAFolderShut, ListsOneTooFew
-from .nightly import FOLDER, Nightly, assert_restored, torture
+from .nightly import FOLDER, Nightly, assert_goes_on_after_a_rebuild, assert_restored, torture
 from .test_corpus import expected_changes
 
 pytestmark = [pytest.mark.dovecot]
@@ -172,6 +172,22 @@ def test_a_backup_goes_on_where_it_was_moved_to(nightly: Nightly) -> None:
     served += nightly.deliver(list(generate(4, 5, odd=0)))
     ran = nightly.backup()
     assert (ran.code, ran.tally["copied"], ran.one("listed")["new"] if len(ran.all("listed")) == 1 else 5) == (0, 10, 5)
+    assert nightly.kept() == Counter(served)
+
+
+def test_a_backup_without_its_state_file_is_refused_and_goes_on_after_a_rebuild(nightly: Nightly) -> None:
+    assert_goes_on_after_a_rebuild(nightly, ".popferry")
+
+
+def test_a_renamed_account_is_not_stored_again_by_a_command_without_its_state_file(nightly: Nightly) -> None:
+    served = nightly.deliver(list(generate(7, 5, odd=0)))
+    assert nightly.backup().code == 0
+    (state,) = (nightly.root / ".popferry").glob("*.sqlite")
+    assert nightly.run("status", "--state", str(state), "--rebind", "localhost", "127.0.0.1", is_json=False).code == 0
+    nightly.ferry = replace(nightly.ferry, source=nightly.ferry.source.replace("localhost", "127.0.0.1"))
+    refused = nightly.backup(is_json=False)
+    assert (refused.code, f"--state {state}" in refused.err) == (2, True)
+    assert nightly.backup("--state", str(state)).code == 0
     assert nightly.kept() == Counter(served)
 
 

@@ -23,7 +23,7 @@ from tests.support.mailgen import generate
 from tests.support.raw import Stored
 
 from .ferry import ROOT, Ran
-from .nightly import Nightly, assert_restored, torture
+from .nightly import Nightly, assert_goes_on_after_a_rebuild, assert_restored, torture
 
 pytestmark = [pytest.mark.dovecot]
 
@@ -218,6 +218,10 @@ def test_a_migration_into_mail_that_is_read_goes_on_where_a_person_deletes(besid
     again = there.run()
     assert (again.code, again.all("copied")) == (0, [])
     assert len(beside.account(beside.new)["INBOX"]) == 3
+
+
+def test_a_backup_without_its_state_file_is_refused_and_goes_on_after_a_rebuild(nightly: IntoMaildir) -> None:
+    assert_goes_on_after_a_rebuild(nightly, "popferry")
 
 
 def test_a_killed_backup_is_completed_by_the_next(nightly: IntoMaildir) -> None:
