@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..config import Keeper, SecretRef, parse_endpoint, parse_secret_ref
+from ..config import Keeper, SecretRef, digest, parse_endpoint, parse_secret_ref
 from ..errors import Exit, UsageError
 from ..model import Endpoint, Protocol, display
 from .backup import directory
@@ -59,8 +59,10 @@ class Night:
 
     @property
     def name(self) -> str:
-        """Of the units: without the @ that would make one of a template."""
-        return "popferry-" + re.sub(r"[^A-Za-z0-9.-]", "-", self.source.account)[:100]
+        """Of the units: without the @ that would make one of a template, and another for each SOURCE and DIR."""
+        account = self.source.account
+        ends = digest(account, str(self.source), str(self.root))[:6]
+        return f"popferry-{re.sub(r'[^A-Za-z0-9.-]', '-', account)[:100]}-{ends}"
 
 
 def run(options: argparse.Namespace) -> Exit:
@@ -213,4 +215,9 @@ def _escaped(text: str) -> str:
 
 
 def _user() -> str:
-    return pwd.getpwuid(os.geteuid()).pw_name
+    """Who makes the backup: its name, or its number where that has none (in a container), which systemd takes too."""
+    uid = os.geteuid()
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

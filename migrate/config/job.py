@@ -67,15 +67,16 @@ def default_state_path(source: Endpoint, dest: Endpoint, part: str = "") -> Path
     """
     more = [part] if part else []
     if dest.path is not None:
-        name = f"{_safe(source.account)}-{_digest(source.account, *more)}.sqlite"
+        name = f"{_safe(source.account)}-{digest(source.account, *more)}.sqlite"
         return dest.path / STATE_IN_BACKUP[dest.protocol] / name
     accounts = (source.account, dest.account)
-    return state_directory() / f"{'--'.join(map(_safe, accounts))}-{_digest(*accounts, *more)}.sqlite"
+    return state_directory() / f"{'--'.join(map(_safe, accounts))}-{digest(*accounts, *more)}.sqlite"
 
 
-def _digest(*texts: str) -> str:
+def digest(*texts: str) -> str:
+    """Ten digits that tell these texts from others."""
     # "\n" is in no account: other accounts never give the same text.
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:10]
+    return hashlib.sha256("\n".join(texts).encode(errors="surrogateescape")).hexdigest()[:10]
 
 
 def _safe(account: str) -> str:

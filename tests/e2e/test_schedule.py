@@ -86,19 +86,40 @@ def test_odd_names_mean_themselves_in_a_unit_and_in_a_crontab(tmp_path: Path, op
 
 def test_the_units_are_of_the_user_or_of_the_system(tmp_path: Path) -> None:
     mine = list(page(night(SRC, str(tmp_path), "--source-password", "keyring")))
-    assert mine[0] == "# --- ~/.config/systemd/user/popferry-alice-pop.example.org.service"
+    assert re.fullmatch(r"# --- ~/\.config/systemd/user/popferry-alice-pop\.example\.org-\w{6}\.service", mine[0])
     assert any("systemctl --user" in line for line in mine)
     assert any("enable-linger" in line for line in mine)
     assert not any(line.startswith(("User=", "ProtectSystem", "ReadWritePaths")) for line in mine)
     state = tmp_path / "state" / "x.sqlite"
     words = ("--source-password", "file:pw", "--state", str(state), "--at", "23:05", "--system")
     system = list(page(night(SRC, str(tmp_path / "b"), *words)))
-    assert system[0] == "# --- /etc/systemd/system/popferry-alice-pop.example.org.service"
+    assert re.fullmatch(r"# --- /etc/systemd/system/popferry-alice-pop\.example\.org-\w{6}\.service", system[0])
     for line in ("ProtectSystem=strict", f"ReadWritePaths={tmp_path / 'b'}", f"ReadWritePaths={state.parent}"):
         assert line in system
     assert "OnCalendar=*-*-* 23:05:00" in system
     assert any(line.startswith("5 23 * * *  ") for line in system)
     assert f"file:{Path('pw').absolute()}" in command_of(system)
+
+
+def test_no_two_backups_have_the_same_unit(tmp_path: Path) -> None:
+    host = "pop.example.org"
+    sources = [f"pop3s://{user}@{host}" for user in ("jean_dupont", "jean-dupont", "jean%2Bdupont", "a" * 200)]
+    sources += [f"{scheme}://jean-dupont@{host}" for scheme in ("imaps", "pop3")]
+    sources += [f"imaps://jean-dupont@{host}/Sent", f"pop3s://{'a' * 199}b@{host}", f"pop3s://jean-dupont@{host}:1995"]
+    nights = [night(one, str(tmp_path / where), "--source-password", "file:/x") for one in sources for where in "ab"]
+    names = {one.name for one in nights}
+    assert len(names) == 2 * len(sources)
+    assert night(sources[0], str(tmp_path / "a"), "--source-password", "keyring").name in names, "it does not change"
+    assert all(re.fullmatch(r"[A-Za-z0-9.-]{1,200}", name) for name in names)
+
+
+def test_a_user_without_a_name_has_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)  # as in a container, where nobody is in /etc/passwd
+    one = night(SRC, str(tmp_path), "--source-password", "file:/pw", "--system")
+    assert "User=54321" in list(page(one))
+    assert verify(tmp_path, one) == ""
+    mine = night(SRC, str(tmp_path), "--source-password", "file:/pw")
+    assert any(line.endswith("loginctl enable-linger 54321") for line in page(mine))
 
 
 def test_a_maildir_stays_one(tmp_path: Path) -> None:
