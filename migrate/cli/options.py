@@ -74,7 +74,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The options of a command line; ``command`` names the command. UsageError when it is wrong."""
+    """The options of a command line; ``command`` names the command, ``words`` follow it. UsageError if it is wrong."""
     parser, commands = _build()
     _check_command(parser, argv)
     options, unknown = parser.parse_known_args(argv)
@@ -84,6 +84,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         _check_status(options)
     if options.command == "verify" and options.dest is None:
         check_alone(argv)
+    options.words = argv[1:]
     return options
 
 

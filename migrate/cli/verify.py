@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..books import Tally
 from ..errors import Exit
 from ..events import Event, Judged, Recounted
+from ..model import display
 from . import report, texts
 from .face import Face
 from .migrate import RunJob, start
@@ -28,15 +31,17 @@ def run(options: argparse.Namespace) -> Exit:
 
         return verify_job
 
-    return start(options, VerifyFace, verify_job)
+    return start(options, partial(VerifyFace, words=options.words), verify_job)
 
 
 class VerifyFace(Face):
     """Hears a recount. What differs is a result, and goes to stdout, line by line, before the table."""
 
-    def __init__(self, *streams: Any, **settings: Any) -> None:
+    def __init__(self, *streams: Any, words: Sequence[str] = ("SOURCE", "DEST"), **settings: Any) -> None:
+        """``words``: of the command line, which say to another command what is meant."""
         super().__init__(*streams, progress=ReadingProgress(), **settings)
         self.is_listed = True  # nothing is ever copied, so nothing need be said of it
+        self._words = shlex.join(words)
         self._recounted: Recounted | None = None
 
     def _show(self, event: Event) -> None:
@@ -65,6 +70,20 @@ class VerifyFace(Face):
         if exit is Exit.OK:
             return ["Everything that the source has is at the destination."]
         if exit is Exit.DIFFERENCES:
-            return ["popferry migrate copies what is missing, unless it was deleted at the source."]
+            return self._advice(state_path)
         stopped = ["Stopped."] if exit in (Exit.INTERRUPTED, Exit.TERMINATED) else []
         return [*stopped, "Nothing was changed at either end. Run the same command again to compare."]
+
+    def _advice(self, state_path: Path) -> list[str]:
+        first = "popferry migrate copies what is missing, unless it was deleted at the source."
+        if not state_path.exists():
+            return [first]
+        state = shlex.quote(display(str(state_path), 1000))
+        return [
+            first,
+            "What it copied before and is gone since, or stands in another folder, it does not copy again by itself. "
+            "With a state file that knows only what is there it does:",
+            f"  mv {state} {shlex.quote(display(f'{state_path}.old', 1000))}",
+            f"  popferry rebuild {self._words}",
+            f"  popferry migrate {self._words}",
+        ]

@@ -152,6 +152,7 @@ def _one_pass(run: Run) -> Steps[None]:
     run.trials.clear()
     yield from check_baseline(run)
     yield from open_destination(run)
+    yield from _tell_elsewhere(run)
     if run.policy.dry_run:
         yield from dry_run(run)
         return
@@ -165,6 +166,19 @@ def _one_pass(run: Run) -> Steps[None]:
         yield from look_for_doubles(run, mailbox, run.last_look.get(mailbox))
     for lane in run.lanes:
         yield from run.do(CloseDest(lane))
+
+
+def _tell_elsewhere(run: Run) -> Steps[None]:
+    """Names the folders that earlier runs copied into: what stands there is done, whatever folder is meant now."""
+    if run.policy.keeps_mailboxes:
+        return
+    for mailbox in (yield from run.ask(lambda books: books.open_mailboxes())):
+        text = (
+            f"Earlier runs copied into {mailbox}: that stands there, and is not copied again into {run.policy.mailbox}."
+        )
+        if mailbox != run.policy.mailbox and text not in run.told:
+            run.told.add(text)
+            run.emit(Notice(text))
 
 
 def _one_session(run: Run) -> Steps[bool]:

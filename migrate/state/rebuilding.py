@@ -195,7 +195,8 @@ def _damage(path: Path, accounts: Accounts) -> str:
     raise StateError(
         f"the state file {path} is sound: there is nothing to rebuild",
         exit=Exit.USAGE,
-        hint="popferry migrate goes on with it. If it is an old copy, move it away, then run the same command again.",
+        hint="popferry migrate goes on with it. If it is an old copy, or what it knows is gone from the destination, "
+        "move it away, then run the same command again.",
     )
 
 

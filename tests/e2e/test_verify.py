@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
+import subprocess
+import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +16,7 @@ import pytest
 from tests.support.dovecot import Dovecot
 from tests.support.mailgen import generate, odd_messages
 
-from .ferry import Ferry, commands_of, ferry
+from .ferry import ROOT, Ferry, commands_of, ferry
 
 pytestmark = [pytest.mark.dovecot, pytest.mark.slow]
 
@@ -95,6 +100,46 @@ def test_verify_names_every_message_that_is_missing_or_another(
     bad = {one["tier"]: (one["uidl"], one["octets"]) for one in ran.all("judged") if one["tier"] != "altered"}
     expected = {"missing": served[lost], "differs": served[changed]}
     assert bad == {tier: (uidl.decode(), len(octets)) for tier, (uidl, octets) in expected.items()}
+
+
+def commands_in(text: str) -> list[str]:
+    """The commands that a text tells to run, each in a line of its own."""
+    return [
+        re.sub(r"^popferry ", f"{shlex.quote(sys.executable)} -m migrate ", line.strip())
+        for line in text.splitlines()
+        if line.startswith("  ")
+    ]
+
+
+@pytest.mark.parametrize("folder", [FOLDER, "Another"])
+def test_what_verify_says_brings_back_what_is_missing(
+    folder: str, dovecot: Dovecot, user: str, loaded: list[bytes], migration: Ferry
+) -> None:
+    assert migration.run(*ALL).code == 0
+    expunge(dovecot, user, *uids(dovecot, user)[:3])
+    migration = replace(migration, dest=migration.dest.replace(f"/{FOLDER}", f"/{folder}"))
+    words = ["verify", migration.source, migration.dest, "--state", str(migration.state), *ALL]
+    words += ["--source-password", "env:OLD_PASSWORD", "--dest-password", "env:NEW_PASSWORD"]
+    verify = [sys.executable, "-m", "migrate", *words]
+    told = subprocess.run(verify, env=migration.environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert told.returncode == 40
+    move, rebuild, migrate = commands_in(told.stderr)
+    for command in (move, f"{rebuild} --settle 0", migrate):
+        subprocess.run(command, shell=True, env=migration.environment, cwd=ROOT, capture_output=True, check=True)
+    assert migration.other("verify", *ALL).code == 0
+    kept = Counter(map(dovecot.kept, loaded))
+    assert Counter(message.octets for message in dovecot.stored(f"new-{user}", folder)) == kept
+
+
+def test_a_run_into_another_folder_says_where_the_messages_stand(
+    dovecot: Dovecot, user: str, loaded: list[bytes], migration: Ferry
+) -> None:
+    assert migration.run(*ALL, "--limit", "5").all("notice") == []
+    other = replace(migration, dest=migration.dest.replace(f"/{FOLDER}", "/Another"))
+    for options in (["--dry-run"], ["--limit", "5"]):
+        (notice,) = other.run(*ALL, *options).all("notice")
+        assert notice["text"].startswith(f"Earlier runs copied into {FOLDER}: ")
+    assert len(dovecot.stored(f"new-{user}", FOLDER)) == len(dovecot.stored(f"new-{user}", "Another")) == 5
 
 
 def test_verify_recounts_what_was_deleted_at_the_source(
