@@ -216,7 +216,8 @@ class Face:
         return self._finished.problems if self._finished else ()
 
     def _closing(self, exit: Exit, tally: Tally | None, state_path: Path) -> list[str]:
-        return report.closing(exit, tally, state_path, is_listed=self.is_listed, is_dry_run=self.manner.is_dry_run)
+        kept, is_dry_run = self._counts[Kept], self.manner.is_dry_run
+        return report.closing(exit, tally, state_path, is_listed=self.is_listed, is_dry_run=is_dry_run, kept=kept)
 
     def _tell_counts(self) -> None:
         if same := self._counts[SameId]:

@@ -16,6 +16,8 @@ SHOWN = 5  # messages set aside that are named one by one without -v
 
 SAFE = "Nothing is lost. Run the same command to continue."
 
+KEPT = "What was kept at the source was not safe to delete. A run with -v names each message with its reason."
+
 Row = tuple[int, str]
 
 
@@ -146,16 +148,22 @@ def set_aside(events: Sequence[SetAside], total: int) -> list[str]:
 
 
 def closing(
-    exit: Exit, tally: Tally | None, state_path: Path, *, is_listed: bool, is_dry_run: bool = False
+    exit: Exit, tally: Tally | None, state_path: Path, *, is_listed: bool, is_dry_run: bool = False, kept: int = 0
 ) -> list[str]:
-    """The last lines: where we stand and what to do next. An unfinished run ends with its state file."""
+    """The last lines: where we stand and what to do next. An unfinished run ends with its state file.
+
+    ``kept``: messages that were not deleted at the source, although asked for.
+    """
     status = f"popferry status --state {display(str(state_path))}"
     if exit is Exit.OK:
         if tally is not None and tally.open and not is_dry_run:
             return [f"{count(tally.open)} left for later: run the same command to continue."]
         return [] if is_dry_run else ["Everything is accounted for."]
     if exit is Exit.SET_ASIDE:
-        return ["The next run tries what was set aside again. Every reason:", f"  {status}"]
+        lines = [KEPT] if kept else []
+        if tally is None or tally.set_aside or not kept:
+            lines += ["The next run tries what was set aside again. Every reason:", f"  {status}"]
+        return lines
     if exit is Exit.DIFFERENCES:
         return ["popferry verify DIR names what is not as it was stored. docs/backup.md says how to go on."]
     lines = []

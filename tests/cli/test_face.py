@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -258,6 +259,17 @@ def test_kept_messages_are_counted() -> None:
     events: list[Event] = [Kept(1, "a", "the destination has lost it"), Kept(2, "b", "its size changed")]
     assert "Not deleted at the source, although asked for: 2 messages.\n" in tell(events).err
     assert "Message 2 (UIDL b): not deleted: its size changed.\n" in tell(events, Exit.OK, VERBOSE).err
+
+
+def test_a_run_that_kept_messages_and_set_none_aside_does_not_send_one_to_look_for_them() -> None:
+    ended = Finished(Tally(listed=1, copied=1, verified=1), 3, ())
+    told = tell([Kept(1, "a", "the destination has lost it"), ended], Exit.SET_ASIDE).err
+    assert "A run with -v names each message with its reason.\n" in told
+    assert "set aside" not in told
+    both = replace(ended, tally=Tally(listed=1, set_aside=1))
+    told = tell([Kept(1, "a", "the destination has lost it"), both], Exit.SET_ASIDE).err
+    assert "A run with -v names" in told
+    assert "The next run tries what was set aside again." in told
 
 
 def test_a_server_cannot_write_to_the_terminal() -> None:
