@@ -89,7 +89,7 @@ def trouble(what: str, said: str = "", hint: str = "") -> str:
 
 
 STOPPING = "Stopping after the messages in flight (at most 10 s); Ctrl-C again stops now. Nothing is lost."
-NOTHING_COPIED = "Nothing was copied yet."
+NOTHING_COPIED = "This run copied nothing."
 
 
 def stopping(is_listed: bool) -> str:

@@ -165,8 +165,8 @@ def test_a_limit_leaves_a_word_about_the_rest() -> None:
 
 def test_a_stop_before_the_listing_says_that_nothing_was_copied() -> None:
     told = tell([Connected("source", "x"), Stopping()], Exit.INTERRUPTED)
-    assert texts.STOPPING + " Nothing was copied yet.\n" in told.err
-    assert "Stopped. Nothing was copied yet.\n" in told.err
+    assert texts.STOPPING + " This run copied nothing.\n" in told.err
+    assert "Stopped. This run copied nothing.\n" in told.err
 
 
 def test_a_stop_after_the_listing_promises_ten_seconds() -> None:

@@ -56,8 +56,8 @@ def test_a_stop_before_the_listing_says_that_nothing_was_copied() -> None:
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert err.splitlines() == [
-        f"{texts.STOPPING} Nothing was copied yet.",
-        "Stopped. Nothing was copied yet.",
+        f"{texts.STOPPING} This run copied nothing.",
+        "Stopped. This run copied nothing.",
         "Nothing is lost. Run the same command to continue.",
         f"State: {STATE}",
     ]

@@ -15,7 +15,7 @@ from .servers import Gate, append_held, held, retr_held
 CODES = {SIGINT: 130, SIGTERM: 143}
 STOPPING = "Stopping after the messages in flight (at most 10 s); Ctrl-C again stops now. Nothing is lost."
 AGAIN = "Nothing is lost. Run the same command to continue."
-NOTHING = "Nothing was copied yet."
+NOTHING = "This run copied nothing."
 
 by_signal = pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
 
