@@ -255,6 +255,7 @@ class Judged(Event):
     is_shared: bool  # the copy is that of another message of the source
     is_released: bool  # deleted at the source: its digest comes from the state file
     said: str
+    reason: str = ""  # why it was not read, in our words
 
 
 @dataclass(frozen=True, slots=True)

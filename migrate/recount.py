@@ -43,7 +43,8 @@ class Finding:
     mailbox: MailboxName | None = None  # where it was looked for; None: it was never read
     changes: tuple[str, ...] = ()
     is_shared: bool = False  # the copy is that of another message of the source
-    said: bytes = b""  # why the source would not serve it
+    reason: str = ""  # why it was not read
+    said: bytes = b""  # the source's words, where it would not serve it
 
     @property
     def is_released(self) -> bool:
@@ -93,8 +94,8 @@ class Sheet(Protocol):
     def note_fetched(self, prints: Sequence[tuple[int, MailboxName, Fingerprint]]) -> None:
         """Number, the mailbox where the destination should have it, fingerprint."""
 
-    def note_refused(self, number: int, said: bytes) -> None:
-        """The source would not serve it."""
+    def note_refused(self, number: int, reason: str, said: bytes) -> None:
+        """The source would not serve it: why, and its own words, if it had any."""
 
     def take_uids(self, mailbox: MailboxName, uidvalidity: int, uids: Sequence[int]) -> int:
         """Takes in what the destination has in this mailbox. Value: messages of it still to be read."""

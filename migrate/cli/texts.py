@@ -204,7 +204,7 @@ def _judged(event: Judged) -> str:
         case "missing":
             text = f"Missing{folder}: {name}{octets}"
         case "unread":
-            text = f"Not compared: {name}{octets}, the source did not serve it"
+            text = f"Not compared: {name}{octets}: {event.reason or 'the source did not serve it'}"
         case "differs":
             other = changes or "has the same name (Message-ID, or From, Date, Subject and To) and other content"
             text = f"Differs: {name}{octets}: {where}: {other}"

@@ -159,6 +159,7 @@ def _judged(run: Run, finding: Finding) -> Judged:
         is_shared=finding.is_shared,
         is_released=finding.is_released,
         said=display(finding.said) if finding.said else "",
+        reason=display(finding.reason, 1000),
     )
 
 

@@ -101,8 +101,8 @@ class Reading:
         self.asked -= _cost(ref)
         self.fetching -= 1
         if isinstance(outcome.error, MessageError):
-            words = outcome.error.said or outcome.error.what.encode()
-            self._tell(lambda sheet: sheet.note_refused(ref.number, words), 1)
+            what, words = outcome.error.what, outcome.error.said
+            self._tell(lambda sheet: sheet.note_refused(ref.number, what, words), 1)
         elif outcome.error is not None:
             self.pump.fail(outcome.error)
         else:

@@ -36,6 +36,7 @@ CREATE TABLE source (
   copy INTEGER,
   changes TEXT NOT NULL DEFAULT '',
   is_shared INTEGER NOT NULL DEFAULT 0,
+  reason TEXT NOT NULL DEFAULT '',
   said BLOB NOT NULL DEFAULT x''
 );
 CREATE TABLE listed (number INTEGER PRIMARY KEY, uid BLOB NOT NULL, octets INTEGER);
@@ -129,9 +130,10 @@ class TemporarySheet:
         records = ((number, *_values(found), self._folder(mailbox)) for number, mailbox, found in prints)
         self._note("source", "number", records, (*_PRINT, "folder"))
 
-    def note_refused(self, number: int, said: bytes) -> None:
+    def note_refused(self, number: int, reason: str, said: bytes) -> None:
+        noted = (Tier.UNREAD.value, reason, said, number)
         with self._transaction() as c:
-            c.execute("UPDATE source SET tier = ?, said = ? WHERE number = ?", (Tier.UNREAD.value, said, number))
+            c.execute("UPDATE source SET tier = ?, reason = ?, said = ? WHERE number = ?", noted)
 
     def _note(self, table: str, key: str, records: Iterable[Sequence[Any]], columns: Sequence[str] = _PRINT) -> None:
         places = ", ".join(f"{column} = ?{place}" for place, column in enumerate(columns, 2))
@@ -293,8 +295,8 @@ class TemporarySheet:
 
     def findings(self, limit: int, after: int | None) -> list[Finding]:
         rows = self._ask(
-            "SELECT number, uid, coalesce(size, octets), tier, copy, folder, changes, is_shared, said FROM source"
-            " WHERE tier <> ? AND number > ? ORDER BY number LIMIT ?",
+            "SELECT number, uid, coalesce(size, octets), tier, copy, folder, changes, is_shared, reason, said"
+            " FROM source WHERE tier <> ? AND number > ? ORDER BY number LIMIT ?",
             (Tier.IDENTICAL.value, -LARGEST if after is None else after, limit),
         )
         mailboxes = dict(enumerate(self._folders))
@@ -308,9 +310,10 @@ class TemporarySheet:
                 mailboxes.get(folder),
                 _split(changes),
                 bool(is_shared),
+                reason,
                 said,
             )
-            for number, uid, octets, tier, copy, folder, changes, is_shared, said in rows
+            for number, uid, octets, tier, copy, folder, changes, is_shared, reason, said in rows
         ]
 
 

@@ -67,7 +67,7 @@ Missing: UIDL u4 (1 octet), deleted at the source.
 Differs: UIDL u5 (2,000 octets): UID 17 at the destination: has the same name (Message-ID, or From, Date, Subject \
 and To) and other content.
 Differs: UIDL u6 (2,000 octets): UID 18 at the destination: only volatile headers differ.
-Not compared: a message without a UIDL, the source did not serve it. The server said: "-ERR no such message"
+Not compared: a message without a UIDL: the source did not serve it. The server said: "-ERR no such message"
 """
 TABLE = """\
   4,997  identical, octet for octet

@@ -221,15 +221,19 @@ def test_a_source_that_may_delete_what_it_served_is_not_read(between: Between) -
     assert not any(isinstance(command, Fetch) for command in between.sent)
 
 
-def test_a_message_that_the_source_does_not_serve_is_not_compared_and_that_counts(between: Between) -> None:
+@pytest.mark.parametrize("said", [b"-ERR no", b""])
+def test_a_message_that_the_source_does_not_serve_is_not_compared_and_that_counts(
+    said: bytes, between: Between
+) -> None:
     def refuse(command: Command) -> None:
         if isinstance(command, Fetch) and command.ref.number == 3:
-            raise MessageError("the source refused the message", said=b"-ERR no")
+            raise MessageError("the source refused the message", said=said)
 
     between.on_command = refuse
     code, event = recount(between)
     assert (code, tiers(event)) == (Exit.DIFFERENCES, {"identical": 9, "unread": 1})
-    assert (between.one(Judged).uidl, between.one(Judged).said) == ("00000003", "-ERR no")
+    judged = between.one(Judged)
+    assert (judged.uidl, judged.reason, judged.said) == ("00000003", "the source refused the message", said.decode())
     assert event.also_there == 1
 
 
