@@ -43,6 +43,7 @@ class Output:
     def __init__(self, stream: TextIO | None) -> None:
         self.stream = stream
         self.trouble = ""
+        self.is_left = False  # whoever read it has read enough
 
     def line(self, text: str) -> None:
         if self.stream is None or self.trouble:
@@ -52,6 +53,14 @@ class Output:
             self.stream.flush()
         except OSError as error:
             self.trouble = error.strerror or type(error).__name__
+            self.is_left = isinstance(error, BrokenPipeError)
+
+    def checked(self, exit: Exit, err: Output, *, may_be_left: bool = False) -> Exit:
+        """The code, worse where what was written here got lost, which is told."""
+        if not self.trouble or (self.is_left and may_be_left):
+            return exit
+        err.line(f"The output could not be written: {self.trouble}.")
+        return Exit.UNEXPECTED if exit is Exit.OK else exit
 
     def is_terminal(self) -> bool:
         return self.stream is not None and self.stream.isatty()
@@ -197,7 +206,7 @@ class Face:
         self._meter.close()
         tally = self._finished.tally if self._finished else None
         if exit is Exit.OK and self.manner.level < texts.NORMAL and not self._would_do:
-            return self._checked(exit)
+            return self.out.checked(exit, self.err)
         if self.manner.level < texts.VERBOSE and tally is not None and tally.set_aside:
             for text in report.set_aside(list(self._aside.values()), tally.set_aside):
                 self.err.line(text)
@@ -210,7 +219,7 @@ class Face:
         is_result = exit is Exit.OK and not self.manner.is_json
         for text in closing:
             (self.out if is_result else self.err).line(self.hide(text))
-        return self._checked(exit)
+        return self.out.checked(exit, self.err)
 
     def _problems(self) -> Sequence[str]:
         return self._finished.problems if self._finished else ()
@@ -233,9 +242,3 @@ class Face:
             lines = report.books(self._finished.tally, self._progress.copied, self._progress.octets)
         for text in lines:
             self.out.line(text)
-
-    def _checked(self, exit: Exit) -> Exit:
-        if not self.out.trouble:
-            return exit
-        self.err.line(f"The output could not be written: {self.out.trouble}.")
-        return Exit.UNEXPECTED if exit is Exit.OK else exit

@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> Exit:
     if not night.root.is_dir():
         err.line(f"{display(str(night.root), 1000)} is not there yet. Make the first backup by hand:")
         err.line(f"  {shlex.join(word for word in night.words if word != '-q')}")
-    return Exit.OK
+    return out.checked(Exit.OK, err, may_be_left=True)
 
 
 def night_of(options: argparse.Namespace) -> Night:

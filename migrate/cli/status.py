@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..config import default_state_path, parse_endpoint, state_directory
+from ..config import STATE_IN_BACKUP, default_state_path, parse_endpoint, state_directory
 from ..errors import Exit, StateError, UsageError, first_of
 from ..events import Skipped
 from ..model import Checkpoint, display
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> Exit:
     out, err = Output(sys.stdout), Output(sys.stderr)
     codes: set[Exit] = set()
     if options.rebind:
-        return _rebind(_only(options), *options.rebind, out=out, err=err)
+        return out.checked(_rebind(_only(options), *options.rebind, out=out, err=err), err)
     paths = _paths(options)
     if not paths and not options.json:
         out.line(f"There is no state file in {display(str(state_directory()))} yet.")
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> Exit:
             continue
         for line in lines:
             out.line(line)
-    return first_of(codes)
+    return out.checked(first_of(codes), err, may_be_left=True)
 
 
 def _only(options: argparse.Namespace) -> Path:
@@ -66,9 +66,12 @@ def _paths(options: argparse.Namespace) -> list[Path]:
 def page(reader: StateReader) -> Iterator[str]:
     """What one state file knows, in lines."""
     summary = reader.summary()
-    yield f"{display(summary.source)} to {display(summary.dest)}"
+    yield f"{display(summary.source)} to {_dest(summary)}"
     yield f"State: {display(str(summary.path), 1000)}"
     yield _last_run(summary)
+    if not summary.tally.listed and reader.reached() is None:
+        yield "The source was never reached yet."
+        return
     yield from report.books(summary.tally)
     for reason, count in reader.skipped().items():
         yield texts.skipped(Skipped(count, display(reason, 1000)))
@@ -82,6 +85,12 @@ def page(reader: StateReader) -> Iterator[str]:
             break
         reason = texts.ended(one.reason)
         yield f"  {texts.which(one.row, one.uidl)}, {texts.count(one.attempts, 'attempt')}: {reason}"
+
+
+def _dest(summary: Summary) -> str:
+    """The destination. A state file that stands in its backup names it only by its kind."""
+    is_inside = (summary.dest, summary.path.parent.name) in {(one.value, name) for one, name in STATE_IN_BACKUP.items()}
+    return display(f"{summary.dest}:{summary.path.parent.parent}" if is_inside else summary.dest, 1000)
 
 
 def _last_run(summary: Summary) -> str:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -85,6 +89,40 @@ Set aside, tried again by the next run:
   message 3 (UIDL u3), 2 attempts: refused (server: "NO \\x1b").
 """
         )
+
+
+def test_a_source_that_was_never_reached_has_no_books(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    dest = parse_endpoint(f"mbox:{tmp_path}", side="destination")
+    path = default_state_path(SOURCE, dest)
+    state = open_state(path, SOURCE.account, "mbox", digester=Digester)
+    state.begin_run(1_700_000_000.0)
+    state.close()
+    assert entry.run(["status", SRC, f"mbox:{tmp_path}"]) is Exit.OK
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"alice@pop.example.org to mbox:{tmp_path}"
+    assert lines[3:] == ["The source was never reached yet."]
+    state = open_state(path, SOURCE.account, "mbox", digester=Digester)
+    state.begin_session()
+    state.record_listing([])
+    state.close()
+    assert entry.run(["status", "--state", str(path)]) is Exit.OK
+    assert "  0  listed at the source\n" in capsys.readouterr().out
+
+
+def test_an_answer_that_cannot_be_written_is_an_error_and_one_that_was_read_far_enough_is_none() -> None:
+    make(default_state_path(SOURCE, DEST))
+
+    def status(stdout: IO[bytes]) -> tuple[int, bytes]:
+        command = [sys.executable, "-m", "migrate", "status"]
+        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, timeout=60, check=False)
+        return done.returncode, done.stderr
+
+    with open("/dev/full", "wb") as full:
+        assert status(full) == (1, b"The output could not be written: No space left on device.\n")
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as left:
+        assert status(left) == (0, b"")
 
 
 def test_json_lists_what_collapsed_changed_and_was_set_aside(capsys: pytest.CaptureFixture[str]) -> None:
