@@ -26,7 +26,8 @@ def run(options: argparse.Namespace) -> Exit:
     if directory(options.source).protocol is Protocol.MAILDIR:
         raise UsageError(
             "prune is for mbox files; a Maildir has a file for each message",
-            hint="Delete messages there with a mail program; popferry verify names them afterwards.",
+            hint="What is deleted there is missing: popferry verify names it, and every backup ends with code 40. "
+            "Who wants to delete mail there fills it with popferry migrate SOURCE maildir:DIR, which misses nothing.",
         )
     place = existing(options.source)
     path = place.path
