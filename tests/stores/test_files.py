@@ -645,6 +645,11 @@ def test_a_directory_without_mail_says_so(root: Path, read: Callable[..., Read])
     assert read(root).notices == [f"no mail was found in {root}"]
 
 
+def test_a_choice_that_no_message_answers_is_not_a_file_without_mail(root: Path, read: Callable[..., Read]) -> None:
+    (root / "mbox").write_bytes(b"From a@b Thu Nov 26 00:00:00 2026\nSubject: 1\n\nOne\n\n" * 2)
+    assert read(root, wanted=lambda header, when: False).notices == [f"of 2 messages in {root} none was asked for"]
+
+
 def test_a_backup_among_other_files_is_set_aside(root: Path, read: Callable[..., Read]) -> None:
     store(root / "backup", [letter(2)])
     assert is_backup(root)

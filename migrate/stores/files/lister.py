@@ -42,6 +42,7 @@ class Lister:
         self._root = root
         self._opener = opener
         self._wanted = wanted
+        self._passed = 0  # messages that are not wanted
         self._others: list[str] = []
         self._keywords: dict[str, dict[str, str]] = {}
 
@@ -53,6 +54,9 @@ class Lister:
         self.notices += self._others[:OTHERS_NAMED]
         if len(self._others) > OTHERS_NAMED:
             self.notices.append(f"... and {len(self._others) - OTHERS_NAMED:,} other files without mail")
+        if not len(self.listing) and self._passed:
+            self.notices.append(f"of {self._passed:,} messages in {display(str(self._root), 1000)} none was asked for")
+            return
         if not len(self.listing) and not self._root.is_dir() and self._others:
             raise StoreError(self._others[0], cause=Cause.UNUSABLE, retry=Retry.NEVER, hint=WHAT_IT_READS)
         if not len(self.listing):
@@ -159,6 +163,8 @@ class Lister:
             date = found.date.when if found.date is not None and found.date.source is DateSource.STORE else None
             if self._wanted is None or self._wanted(found.header, date):
                 self.listing.add(found)
+            else:
+                self._passed += 1
         elif found is not None and found.is_fault:
             self._fault(file, found.what)
         elif found is not None:
