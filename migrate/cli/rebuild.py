@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..books import Tally
+from ..config import FILES
 from ..errors import Exit
 from ..model import display
 from . import report, texts
@@ -25,14 +27,16 @@ def run(options: argparse.Namespace) -> Exit:
 
         return rebuild_job
 
-    return start(options, RebuildFace, rebuild_job)
+    is_backup = options.dest.partition(":")[0] in FILES
+    return start(options, partial(RebuildFace, is_backup=is_backup), rebuild_job)
 
 
 class RebuildFace(Face):
     """Hears a rebuild."""
 
-    def __init__(self, *streams: Any, **settings: Any) -> None:
+    def __init__(self, *streams: Any, is_backup: bool = False, **settings: Any) -> None:
         super().__init__(*streams, progress=ReadingProgress(), **settings)
+        self._next = "backup, with the same SOURCE and DIR" if is_backup else "migrate, with the same SOURCE and DEST"
         self.is_listed = True  # nothing is ever copied, so nothing need be said of it
 
     def _tell_result(self) -> None:
@@ -44,10 +48,11 @@ class RebuildFace(Face):
         path = display(str(state_path), 1000)
         if exit in COMPLETE and tally is not None:
             left = tally.open + tally.set_aside
-            todo = f"copies the {texts.count(left)} that are not there" if left else "has nothing left to copy"
+            are = "is" if left == 1 else "are"
+            todo = f"copies the {texts.count(left)} that {are} not there" if left else "has nothing left to copy"
             return [
                 f"The new state file is complete: {path}",
-                f"popferry migrate, with the same SOURCE and DEST, {todo}.",
+                f"popferry {self._next}, {todo}.",
             ]
         if exit is Exit.USAGE:
             return ["Nothing was done."]

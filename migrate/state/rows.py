@@ -29,7 +29,10 @@ from ..model import (
 from .schema import COLUMNS
 
 SEAL_OCTETS = 8
-HOW_TO_REBUILD = "popferry rebuild SOURCE DEST makes a new one from what both accounts hold; nothing is uploaded twice."
+HOW_TO_REBUILD = (
+    "popferry rebuild SOURCE DEST makes a new one from what both accounts hold; nothing is uploaded twice. It takes "
+    "the same --state FILE; of a backup it is popferry rebuild --dedupe off SOURCE mbox:DIR, or maildir:DIR."
+)
 
 _NO_DIGEST = bytes(32)  # stands for no settled form before a munged one
 

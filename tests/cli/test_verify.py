@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -91,7 +92,9 @@ At the destination:
 """
 
 
-def tell(kind: type[Face], events: Sequence[Event], exit: Exit, manner: Manner | None = None, err: Any = None) -> Told:
+def tell(
+    kind: Callable[..., Face], events: Sequence[Event], exit: Exit, manner: Manner | None = None, err: Any = None
+) -> Told:
     out, err, clock = io.StringIO(), err or io.StringIO(), Clock()
     face = kind(out, err, manner or Manner(), clock=clock)
     for event in events:
@@ -267,6 +270,12 @@ def test_a_rebuild_tells_what_it_found_and_what_is_left() -> None:
 def test_a_rebuild_with_nothing_left_says_so() -> None:
     told = tell(RebuildFace, [Finished(Tally(listed=2, copied=2, verified=2), 0, ())], Exit.OK)
     assert told.out.endswith("popferry migrate, with the same SOURCE and DEST, has nothing left to copy.\n")
+
+
+def test_after_a_rebuild_it_is_the_backup_that_goes_on() -> None:
+    backup = partial(RebuildFace, is_backup=True)
+    told = tell(backup, [Finished(Tally(listed=3, copied=2, verified=2, open=1), 0, ())], Exit.OK)
+    assert told.out.endswith("popferry backup, with the same SOURCE and DIR, copies the 1 message that is not there.\n")
 
 
 @pytest.mark.parametrize("code", [Exit.TEMPORARY, Exit.DEST_LOGIN, Exit.INTERRUPTED, Exit.STATE_DAMAGED])

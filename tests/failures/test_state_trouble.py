@@ -87,7 +87,7 @@ DAMAGE: list[tuple[Callable[[Path], None], list[str]]] = [
     (foreign_text, ["is not a state file of popferry", "Choose another file with --state"]),
     (foreign_database, ["is not a state file of popferry", "left as it is"]),
     (newer, ["was made by a newer version of popferry", "Install the newest popferry"]),
-    (cut, ["is damaged", "popferry rebuild SOURCE DEST makes a new one"]),
+    (cut, ["is damaged", "popferry rebuild SOURCE DEST makes a new one", "same --state FILE"]),
     (flipped, ["is damaged", "popferry rebuild SOURCE DEST makes a new one"]),
     (changed_by_hand, ["is damaged", "does not fit its checksum"]),
     (open_to_others, ["thers may write to the file", "chmod go-w"]),
