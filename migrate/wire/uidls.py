@@ -61,7 +61,8 @@ def read(octets: bytes) -> Uidls:
         program, entries = "fetchmail", _fetchmail(lines)
     else:
         what = "the list of UIDLs that getmail, fetchmail, mpop or Thunderbird keeps"
-        raise Unreadable(1, _shown(first) if first else "nothing", what)
+        # It is not shown: the first line of a wrong file may be a password.
+        raise Unreadable(1, "something else" if first else "nothing", what)
     for account, uidl in entries:
         found.setdefault(account, set()).add(uidl)
     return Uidls(program, found)
