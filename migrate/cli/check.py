@@ -73,6 +73,6 @@ class CheckFace(Face):
                 return [f"{said} --identity FILE reads them too."]
             return ["Every message is there, whole." if self._has_lost else "Every octet is as it was stored."]
         if exit is Exit.DIFFERENCES:
-            return ["What is not named here is whole. docs/backup.md says how to go on."]
+            return ["What is not named here is whole.", *report.GO_ON]
         stopped = ["Stopped."] if exit in (Exit.INTERRUPTED, Exit.TERMINATED) else []
         return [*stopped, "Nothing was changed. Run the same command again to read the backup."]

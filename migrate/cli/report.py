@@ -16,6 +16,15 @@ SHOWN = 5  # messages set aside that are named one by one without -v
 
 SAFE = "Nothing is lost. Run the same command to continue."
 
+# Of a backup (docs/backup.md has the same).
+GO_ON = (
+    "What is named here is taken from another copy of the backup, file and index both. Or, as long as the source has "
+    "it, a new backup is made of both:",
+    "  popferry migrate --dedupe off mbox:DIR mbox:NEW",
+    "  popferry rebuild --dedupe off --settle 0 SOURCE mbox:NEW",
+    "  popferry backup SOURCE NEW",
+    "In place of mbox: it is maildir: for a Maildir, also in front of the NEW of the last line.",
+)
 KEPT = "What was kept at the source was not safe to delete. A run with -v names each message with its reason."
 
 Row = tuple[int, str]
@@ -165,7 +174,7 @@ def closing(
             lines += ["The next run tries what was set aside again. Every reason:", f"  {status}"]
         return lines
     if exit is Exit.DIFFERENCES:
-        return ["popferry verify DIR names what is not as it was stored. docs/backup.md says how to go on."]
+        return ["popferry verify DIR names what is not as it was stored, and says how to go on."]
     lines = []
     if exit in (Exit.INTERRUPTED, Exit.TERMINATED):
         lines.append("Stopped." if is_listed else f"Stopped. {NOTHING_COPIED}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from dataclasses import fields
@@ -11,6 +12,7 @@ import pytest
 
 from migrate import events
 from migrate.books import Tally
+from migrate.cli import report
 from migrate.cli.options import EXIT_CODES
 from migrate.errors import EXIT_PRECEDENCE, Exit
 
@@ -58,3 +60,23 @@ def test_every_exit_code_is_documented_in_order() -> None:
     order = ", ".join(str(int(code)) for code in EXIT_PRECEDENCE)
     assert order in page
     assert order in EXIT_CODES
+
+
+def test_a_damaged_backup_is_told_the_recipe_of_the_manual() -> None:
+    commands = [line for line in report.GO_ON if line.startswith("  ")]
+    lines = {line.partition(" #")[0].strip() for line in (DOCS / "backup.md").read_text(encoding="utf-8").splitlines()}
+    assert len(commands) == 3
+    assert {command.strip() for command in commands} <= lines
+
+
+def test_no_text_of_the_program_leads_to_a_page_that_is_not_installed() -> None:
+    for path in (DOCS.parent / "migrate").rglob("*.py"):
+        tree = ast.parse(path.read_bytes())
+        told = docstrings(tree)
+        texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in told]
+        assert [node.lineno for node in texts if "docs/" in str(node.value)] == [], path.name
+
+
+def docstrings(tree: ast.Module) -> set[int]:
+    bodies = [node.body for node in ast.walk(tree) if hasattr(node, "body") and isinstance(node.body, list)]
+    return {id(body[0].value) for body in bodies if body and isinstance(body[0], ast.Expr)}
