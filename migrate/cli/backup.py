@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from pathlib import Path
@@ -61,7 +62,7 @@ def _check_known(options: argparse.Namespace, job: Job) -> None:
     """
     root = job.dest.path
     assert root is not None
-    if job.policy.baseline or job.state_path.exists() or not _has_index(root, job.dest.protocol):
+    if job.policy.baseline or not _is_missing(job.state_path) or not _has_index(root, job.dest.protocol):
         return
     known = dict(_accounts_in(root / STATE_IN_BACKUP[job.dest.protocol]))
     if state := known.get(job.source.account):
@@ -83,6 +84,18 @@ def _check_known(options: argparse.Namespace, job: Job) -> None:
     )
 
 
+def _is_missing(path: Path) -> bool:
+    """Whether no state file is there, nor what is left of one. What else is wrong with it the run tells."""
+    if os.path.lexists(path):
+        return False
+    from ..state import has_state
+
+    try:
+        return not has_state(path)
+    except StateError:
+        return False
+
+
 def _has_index(root: Path, protocol: Protocol) -> bool:
     suffix = MAILDIR_INDEX if protocol is Protocol.MAILDIR else ".mbox.index"
     return any(found.name.endswith(suffix) for found in there(root))
@@ -92,12 +105,10 @@ def _accounts_in(directory: Path) -> Iterator[tuple[str, Path]]:
     """The source of each state file of a directory that can be read."""
     from ..state import read_state, state_files
 
-    for path in state_files(directory):
-        try:
-            with read_state(path) as reader:
+    with suppress(StateError):
+        for path in state_files(directory):
+            with suppress(StateError), read_state(path) as reader:
                 yield reader.accounts()[0], path
-        except StateError:
-            continue
 
 
 def restoration_of(options: argparse.Namespace) -> Job:
