@@ -69,7 +69,7 @@ def _check_known(options: argparse.Namespace, job: Job) -> None:
         raise UsageError(
             f"another state file of this account stands in {display(str(root), 1000)}: with a new one, every message "
             "would be stored again",
-            hint=f"Add to this command: --state {shlex.quote(str(state))}",
+            hint=f"Add --state {shlex.quote(str(state))} to this command.",
         )
     if known:
         return
@@ -80,7 +80,7 @@ def _check_known(options: argparse.Namespace, job: Job) -> None:
         f"{display(str(root), 1000)} holds a backup and the state file of this account is not there: every message "
         f"would be stored again. It stands in {STATE_IN_BACKUP[job.dest.protocol]} of the directory, or where --state "
         "said",
-        hint=f"If it is lost, this makes a new one, and copies nothing: {shlex.join(words)}",
+        hint=f"If it is lost: {shlex.join(words)} makes a new one, and copies nothing.",
     )
 
 
