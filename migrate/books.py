@@ -46,6 +46,7 @@ class Candidate:
 
     row: Checkpoint | None
     uid: int | None = None  # of the destination, when row is None
+    octets: int | None = None
     content: bytes | None = None  # digest, once it was read
 
 

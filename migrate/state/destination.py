@@ -238,7 +238,7 @@ class Destination:
         ):
             if seal != seal_small(*columns):
                 raise damaged_row(f"the entry of uid {columns[1]}")
-            yield Candidate(None, columns[1], columns[4])
+            yield Candidate(None, columns[1], columns[3], columns[4])
 
 
 def _without(wanted: Iterable[int], known: Iterable[int]) -> Iterator[int]:

@@ -324,8 +324,8 @@ def test_candidates_are_rows_first_then_what_nobody_claims() -> None:
     assert state.lookup(INBOX, [index, other, index]) == {
         index: [
             Candidate(state.row(1)),
-            Candidate(None, 5, b"c" * 32),
-            Candidate(None, 7, None),
+            Candidate(None, 5, 50, b"c" * 32),
+            Candidate(None, 7, 70, None),
         ]
     }
     assert state.lookup(ARCHIVE, [index]) == {}
@@ -380,7 +380,7 @@ def test_an_index_entry_that_changed_is_looked_at_again() -> None:
     state.learn(INBOX, 5, b"c" * 32)
     state.index(INBOX, [(5, b"j" * 16, 10)])
     assert state.lookup(INBOX, [b"i" * 16]) == {}
-    assert state.lookup(INBOX, [b"j" * 16]) == {b"j" * 16: [Candidate(None, 5, None)]}
+    assert state.lookup(INBOX, [b"j" * 16]) == {b"j" * 16: [Candidate(None, 5, 10, None)]}
 
 
 # --- adding up --------------------------------------------------------------------------------
