@@ -24,7 +24,7 @@ intended: appended, verified, listed, set aside
 appended: verified, listed, set aside
 verified: releasing, listed
 releasing: released, verified, duplicate
-released: releasing
+released: releasing, listed
 duplicate: releasing, listed
 skipped: listed
 set aside: listed, intended, appended, verified, duplicate, gone
