@@ -95,15 +95,16 @@ def test_an_mbox_file_goes_into_a_folder_with_flags_and_dates_and_the_second_run
 
 
 def test_a_dry_run_names_the_folder_that_the_destination_cannot_have(desk: Desk) -> None:
-    long = desk.files / ("a" * 150)
-    long.mkdir()
-    (long / f"{'b' * 150}.mbox").write_bytes(stored(letter(1)))
+    deep = desk.files.joinpath(*["a" * 200] * 17)
+    deep.mkdir(parents=True)
+    (deep / "b.mbox").write_bytes(stored(letter(1)))
     (desk.files / "Work.mbox").write_bytes(stored(letter(2)))
+    far = desk.files.with_name("x" * 250) / ("x" * 250) / ("x" * 250)
 
-    ran = desk.run("migrate", desk.files, f"maildir:{desk.files.with_name('Maildir')}", "--dry-run")
+    ran = desk.run("migrate", desk.files, f"mbox:{far}", "--dry-run")
 
     assert (ran.code, ran.one("would-do")["mailboxes"]) == (0, [["Work", None]])
-    assert "a directory 255" in ran.one("notice")["text"]
+    assert "too long" in ran.one("notice")["text"]
 
 
 def test_a_second_run_copies_what_is_new_and_nothing_else(desk: Desk) -> None:

@@ -56,7 +56,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "no identity": (["verify", os.path.dirname(__file__), "--identity", "/nonexistent"], ["there is no backup /"]),
     "a Maildir to prune": (
         ["prune", "maildir:d", "--keep", "12"],
-        ["prune is for mbox files", "Delete messages there with a mail program"],
+        ["prune is for mbox files", "What is deleted there is missing"],
     ),
     "no Maildir to verify": (["verify", "maildir:/nonexistent/m"], ["there is no backup /nonexistent/m", "migrate"]),
     "deletion from a Maildir": (
