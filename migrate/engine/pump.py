@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ..commands import Command, Outcome
-from ..errors import MigrateError, StoreError
+from ..errors import Cause, MigrateError, StoreError
 from ..model import Work
 from .run import Run, Steps
 
@@ -57,7 +57,7 @@ class Pump:
         if not self.is_broken and error is not self.fatal and (rows := {work.row.id for work in works}):
             self.run.culprits.note(rows, error, self.run.progress, is_alone=is_alone)
         self.fatal = self.fatal or error
-        self.is_broken = self.is_broken or not (isinstance(error, StoreError) and error.end == "source")
+        self.is_broken = self.is_broken or not _is_end_of_source(error)
 
     @property
     def may_start(self) -> bool:
@@ -86,3 +86,8 @@ class Pump:
                 self.run.note_stop()
             else:
                 self._handlers.pop(outcome.command)(outcome)
+
+
+def _is_end_of_source(error: MigrateError) -> bool:
+    """Whether what the source had served before is good. Of one that is not understood it may be anything."""
+    return isinstance(error, StoreError) and error.end == "source" and error.cause is Cause.UNREACHABLE
