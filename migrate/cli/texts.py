@@ -124,7 +124,7 @@ def line(event: Event) -> Line | None:
         case Deleted():
             return Line(NORMAL, f"Deleted at the source, as it confirmed: {count(event.messages)}.")
         case DeletionOff():
-            return Line(ALWAYS, sentence(f"this run deletes nothing at the source: {event.reason}"))
+            return Line(ALWAYS, sentence(f"from now on this run deletes nothing at the source: {event.reason}"))
         case Reconnecting():
             return Line(NORMAL, _reconnecting(event))
         case Doubled():

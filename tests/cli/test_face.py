@@ -234,7 +234,7 @@ Would delete nothing.
     [
         (Gone(1), "1 message is gone: it left the source before it was copied."),
         (Gone(2), "2 messages are gone: they left the source before they were copied."),
-        (DeletionOff("the clock jumped"), "This run deletes nothing at the source: the clock jumped."),
+        (DeletionOff("the clock jumped"), "From now on this run deletes nothing at the source: the clock jumped."),
         (
             Reconnecting("source", "the server closed the connection", "-ERR idle", 4.0),
             'Source: the server closed the connection. The server said: "-ERR idle" Trying again in 4 s.',
