@@ -43,7 +43,8 @@ class Signals:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)
+            # Behind a stop nothing is left but to end, with the code of the first: a second one may come too late.
+            signal.signal(number, handler if self.exit is None else signal.SIG_IGN)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.is_over:

@@ -70,11 +70,10 @@ def test_stopped_while_it_waits_for_uploads_to_settle(number: Signals, ends: Mak
     both.check_complete(*FIVE)
 
 
-@pytest.mark.parametrize("where", ["greeting", "message", "upload"])
+@pytest.mark.parametrize("where", ["message", "upload"])
 def test_stopped_at_once_by_the_second_ctrl_c(where: str, ends: MakeEnds, popferry: Popferry) -> None:
-    gate = Gate(at=1 if where == "greeting" else 3)
+    gate = Gate(at=3)
     kinds: dict[str, dict[str, type[ServerSession]]] = {
-        "greeting": {"pop3": held(Pop3Session, gate)},
         "message": {"pop3": retr_held(gate)},
         "upload": {"imap": append_held(gate)},
     }
