@@ -308,7 +308,8 @@ class State:
             self._db.set_meta("kept_back", " ".join(map(str, sorted(kept))))
 
     def kept_back(self) -> list[Checkpoint]:
-        rows = [self.row(int(text)) for text in str(self._db.meta("kept_back") or "").split()]
+        ids = [int(text) for text in str(self._db.meta("kept_back") or "").split()]
+        rows = [row for one in ids for row in self._db.checkpoints("WHERE m.id = ?", (one,))]
         return [row for row in rows if row.stage in _FINISHED and row.is_spooled]
 
     def unspool(self, row_ids: Sequence[int]) -> None:
